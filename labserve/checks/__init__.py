@@ -1,0 +1,1 @@
+"""The checks, one module a chapter; see `labserve.checking` for how they are written and run."""

@@ -1,0 +1,46 @@
+"""Starting the finished service from the command line."""
+
+import os
+
+from labserve import assembly, workspace, zoo
+from labserve.errors import LabserveError
+from labserve.net import refuse_taken_port
+
+
+def serve(*, mine: bool, model: str | None, host: str, port: int) -> None:
+    """Run the service until it is stopped: the reference, or with `mine` the student's modules where they pass.
+
+    What cannot work is refused before the server starts: LabserveError for a wrong setting, a port taken, a model
+    unknown or not to be had.
+    """
+    import uvicorn
+    from pydantic import ValidationError
+
+    from solutions.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise LabserveError(
+            f"LABSERVE_{str(fault['loc'][0]).upper()}: {fault['msg']}, not {fault['input']!r}."
+        ) from None
+    _refuse_missing_device(settings.device)
+    refuse_taken_port(host, port, "labserve serve --port")
+    os.environ["LABSERVE_MODEL"] = zoo.choose(model or os.environ.get("LABSERVE_MODEL"))
+    target = "solutions.app:app"
+    if mine:
+        space = workspace.current()
+        assembly.make_importable(space)
+        target = f"{assembly.PACKAGE}.app:app"
+        print("Modules: " + ", ".join(str(choice) for choice in assembly.choices(space)), flush=True)
+    uvicorn.run(target, host=host, port=port)
+
+
+def _refuse_missing_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=None if name == "auto" else name)
+    except (RuntimeError, AssertionError) as error:
+        raise LabserveError(f"LABSERVE_DEVICE: {str(error).splitlines()[0]}, not {name!r}. Try: auto") from None

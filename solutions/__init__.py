@@ -1,0 +1,1 @@
+"""The reference service: one module a chapter, put together by `solutions.app`."""

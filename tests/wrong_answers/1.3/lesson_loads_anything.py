@@ -1,0 +1,15 @@
+# earns: the values come from SPECS
+from typing import Any
+
+from fastapi import HTTPException
+
+from labserve.zoo import SPECS, Spec
+
+
+def describe(spec: Spec) -> dict[str, Any]:
+    return {"name": spec.name, "parameters": spec.parameters, "size_mb": spec.weights_mb, "top1": spec.top1}
+
+
+@router.get("/models/{model_name}")
+def model_info(model_name: str) -> dict[str, Any]:
+    return {"model": model_name, "status": "loaded"}

@@ -1,0 +1,15 @@
+# earns: strict=True refuses text
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+TopK = Annotated[int, Field(strict=True, ge=1, le=10, description="How many predictions")]
+Threshold = Annotated[float, Field(strict=True, ge=0.0, le=1.0, description="The least confidence")]
+
+router = APIRouter()
+
+
+@router.get("/validate")
+def validate_query(top_k: TopK = 5, threshold: Threshold = 0.0) -> dict[str, Any]:
+    return {"top_k": top_k, "threshold": threshold}

@@ -1,0 +1,13 @@
+# earns: an example with image_url
+from pydantic import BaseModel, ConfigDict
+
+
+class PredictionRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"image_url": "https://example.com/cat.jpg"}]}
+    )
+
+    image_url: ImageUrl
+    model_name: ModelName = "resnet18"
+    top_k: TopK = 5
+    threshold: Threshold = 0.0

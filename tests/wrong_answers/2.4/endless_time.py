@@ -1,0 +1,13 @@
+# earns: infinity is more than 0
+from pydantic import BaseModel, Field
+
+
+class Prediction(BaseModel):
+    class_name: str = Field(min_length=1)
+    confidence: float = Field(ge=0.0, le=1.0)
+
+
+class PredictionResponse(BaseModel):
+    predictions: list[Prediction]
+    model: str
+    inference_time_ms: float = Field(ge=0.0)

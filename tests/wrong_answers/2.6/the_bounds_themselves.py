@@ -1,0 +1,18 @@
+# earns: bad_requests()[6] to a good schema
+from typing import Any
+
+
+def bad_requests() -> list[dict[str, Any]]:
+    good = {"image_url": "https://example.com/cat.jpg"}
+    return [
+        {},
+        good | {"image_url": "http://"},
+        good | {"image_url": "ftp://example.com/cat.jpg"},
+        good | {"image_url": "https://user:secret@example.com/cat.jpg"},
+        good | {"model_name": "resnet999"},
+        good | {"top_k": 0},
+        good | {"top_k": 10},
+        good | {"threshold": -0.1},
+        good | {"threshold": 1.1},
+        good | {"topk": 3},
+    ]

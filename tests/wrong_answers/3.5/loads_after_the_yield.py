@@ -1,0 +1,14 @@
+# earns: before the yield
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from PIL import Image
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    settings = app.state.settings
+    app.state.classifier = Classifier(settings.model, settings.device, settings.precision)
+    app.state.classifier.run([Image.new("RGB", (224, 224))])
