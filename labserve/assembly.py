@@ -79,6 +79,10 @@ def forget() -> None:
     """Have every module of `my_service` loaded anew when it is asked for next."""
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]:
         del sys.modules[name]
+    # A thread that was ended in the middle of an import, or sleeps there, holds its lock: the next gets a new one.
+    locks = vars(sys.modules["_frozen_importlib"]).get("_module_locks", {})
+    for name in [name for name in list(locks) if name == PACKAGE or name.startswith(PACKAGE + ".")]:
+        locks.pop(name, None)
 
 
 def service(space: Workspace, upto: str, **settings: Any) -> "FastAPI":

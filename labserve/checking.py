@@ -12,6 +12,7 @@ docstring what, and uses the student's code through the probe alone:
 """
 
 import importlib
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ class Result:
     def passed(self) -> bool:
         return self.mismatch is None
 
+    @property
+    def late(self) -> bool:
+        return isinstance(self.mismatch, OutOfTime)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -98,7 +103,7 @@ class Report:
     @property
     def late(self) -> bool:
         """Whether an answer ran out of time; it may have left a thread that never ends."""
-        return any(isinstance(result.mismatch, OutOfTime) for result in self.results)
+        return any(result.late for result in self.results)
 
     @property
     def points(self) -> float:
@@ -128,6 +133,12 @@ class Report:
         return head if self.ok else f"{head}. Mend the first line marked ✗, or ask hint({self.exercise.id!r})."
 
 
+def folded(line: str) -> str:
+    """A line of a report for a narrow page: a long one goes on in the column in which its text began."""
+    indent = 18 if line.startswith("    ") else 2
+    return textwrap.fill(line, 104, subsequent_indent=" " * indent, break_on_hyphens=False, replace_whitespace=False)
+
+
 def parts(exercise: Exercise, module: str) -> list[tuple[Part, float]]:
     """The registered parts, in the order in which they are written."""
     importlib.import_module(f"labserve.checks.{module}")
@@ -141,10 +152,16 @@ def run(space: Workspace, exercise: Exercise, *, seed: int | None = None) -> Rep
     """Run the check of an exercise against the student's module, in this process, and record the result."""
     module = space.workbook.chapter_of(exercise.id).module
     space.begin(space.workbook.chapter_of(exercise.id))  # else the reference would be checked, and pass
+
+    def loads(probe: Probe) -> None:
+        probe.call(f"{module}.__name__")
+
+    # Not counted: importing torch for the first time may take longer than any answer may.
+    loaded = _try(space, module, loads, 30.0, seed)
     results: list[Result] = []
     for part, limit in parts(exercise, module):
-        patience = min(limit, 2.0) if Report(exercise, results).late else limit  # one long wait is enough
-        results.append(_try(space, module, part, patience, seed))
+        late = any(result.late for result in [loaded, *results])  # one long wait is enough
+        results.append(_try(space, module, part, min(limit, 2.0) if late else limit, seed))
     report = Report(exercise, results)
     Journal(space).record_check(exercise.id, report.passed, len(results))
     return report

@@ -31,14 +31,19 @@ def solution(space: Workspace, exercise: Exercise) -> str:
     reference = reference_answer(space, exercise)
     difference = "\n".join(
         difflib.unified_diff(
-            space.section(exercise.id).strip().splitlines(),
-            reference.splitlines(),
+            _lines(space.section(exercise.id)),
+            _lines(reference),
             fromfile="yours",
             tofile="reference",
             lineterm="",
         )
     )
     return f"{reference}\n\n{difference or 'Yours is the same, to the letter.'}"
+
+
+def _lines(source: str) -> list[str]:
+    """The lines to compare: empty ones, which mean nothing, would only hide the others."""
+    return [line.rstrip() for line in source.splitlines() if line.strip()]
 
 
 def reference_answer(space: Workspace, exercise: Exercise) -> str:

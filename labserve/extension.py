@@ -28,8 +28,11 @@ def check(exercise_id: str) -> None:
     """Check an exercise: a line for each thing tried, and CheckFailed if one of them fails."""
     space, exercise = _exercise(exercise_id)
     assembly.work_on(space, space.workbook.chapter_of(exercise.id).module)
-    report = checking.run(space, exercise)
-    *lines, summary = report.lines()
+    try:
+        report = checking.run(space, exercise)
+    except KeyboardInterrupt:
+        raise CheckFailed(f"The check of {exercise.id} was interrupted; nothing was recorded.") from None
+    *lines, summary = map(checking.folded, report.lines())
     print("\n".join(lines))
     if not report.ok:
         raise CheckFailed(summary)
@@ -49,11 +52,12 @@ def solution(exercise_id: str) -> None:
 def reset(exercise_id: str) -> None:
     """Put the stub back, keeping a backup; in a notebook the stub appears in a cell below."""
     space, exercise = _exercise(exercise_id)
-    backup = space.reset(exercise.id)
+    shell = _shell()
+    backup = space.reset(exercise.id, in_notebook=shell is None)
     journal.Journal(space).record(exercise.id, "reset")
     print(f"{exercise.id} is the stub again. What you had is in {backup}")
-    shell = _shell()
     if shell is not None:
+        print("A fresh cell is below: work in that one, and delete the old one.")
         shell.set_next_input(f"%%exercise {exercise.id}\n{space.stub(exercise.id)}")
 
 

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import inspect
 import logging
+import sys
 import threading
 import time
 import traceback
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent import futures
 from contextvars import ContextVar
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from labserve import assembly, wire
@@ -72,23 +73,20 @@ class Host:
         self._loop.close()
 
     def _end(self, *, by_force: bool = False) -> None:
-        """End what the answer started: its app, its tasks; by force, or if that takes a second, its threads.
+        """End what the answer started: its app, its tasks; by force, or if that takes a second, its loops without end.
 
-        SystemExit raised in a thread ends an endless loop, and prints nothing. It is raised again and again for a
-        second, as an answer may catch it. A thread that sleeps ends when it wakes.
+        SystemExit raised in a thread ends it and prints nothing. It is raised more than once, as an answer may catch
+        it; a thread that sleeps ends when it wakes.
         """
         self._spent = True
         finish = self._finish()
         ending = asyncio.run_coroutine_threadsafe(finish, self._loop)
         ended = bool(futures.wait([ending], 0.1 if by_force else 1.0).done)
         if by_force or not ended:
-            assembly.forget()  # a module may hold what breaks now, such as a pool of threads
             deadline = time.monotonic() + 1.0
-            while (threads := self._others()) or not ending.done():
-                self._interrupt(threads)
-                time.sleep(0.005)
-                if time.monotonic() > deadline:
-                    break
+            while (self._interrupt() or not ending.done()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assembly.forget()  # a module may hold what is broken now, such as a pool of threads
         self._ended = True
         if inspect.getcoroutinestate(finish) == inspect.CORO_CREATED:  # the loop is stuck and never came to it
             finish.close()
@@ -96,16 +94,26 @@ class Host:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(0.1)
 
-    def _others(self) -> set[threading.Thread]:
-        return set(threading.enumerate()) - self._before - {self._thread}
+    def _interrupt(self) -> bool:
+        """Raise SystemExit in every new thread that is in the student's code; the loop's own only if it is stuck.
 
-    def _interrupt(self, threads: set[threading.Thread]) -> None:
-        """Raise SystemExit in these threads, and in the loop's own if it is stuck."""
+        False if there is none. Threads elsewhere are left alone: they wait for work, or are about to end.
+        """
         turn = threading.Event()
         self._loop.call_soon_threadsafe(turn.set)
-        for thread in threads | (set() if turn.wait(0.02) else {self._thread}):
+        threads = set(threading.enumerate()) - self._before
+        if turn.wait(0.02):
+            threads.discard(self._thread)
+        frames = sys._current_frames()
+        busy = [thread for thread in threads if thread.ident in frames and self._is_theirs(frames[thread.ident])]
+        for thread in busy:
             ident = ctypes.c_ulong(thread.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        return bool(busy)
+
+    def _is_theirs(self, frame: FrameType) -> bool:
+        files = (Path(frame.f_code.co_filename) for frame, _ in traceback.walk_stack(frame))
+        return any(file.is_relative_to(self.space.package) for file in files)
 
     async def _finish(self) -> None:
         """End the app, then every task, then the threads of the loop."""

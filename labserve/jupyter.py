@@ -4,14 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from labserve.errors import LabserveError
 from labserve.journal import Journal
 from labserve.net import refuse_taken_port
 from labserve.workspace import Workspace
 
-# JupyterLab asks the network for news and newer versions when it starts; a class without one should not wait.
-_QUIET = ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+# Turns off the part of JupyterLab that asks the student about news and the network for newer versions.
+_CONFIG = Path(__file__).with_name("jupyter_config")
 
 
 def open_lab(space: Workspace, notebook: str | None, port: int) -> int:
@@ -26,7 +27,7 @@ def open_lab(space: Workspace, notebook: str | None, port: int) -> int:
         known = ", ".join(chapter.notebook for chapter in space.workbook.chapters)
         raise LabserveError(f"There is no notebook {name!r}. Notebooks: {known}.")
     refuse_taken_port("127.0.0.1", port, "labserve lab --port")
-    command = [sys.executable, "-m", "jupyter", "lab", f"--port={port}", "--ServerApp.port_retries=0", *_QUIET]
+    command = [sys.executable, "-m", "jupyter", "lab", f"--port={port}", "--ServerApp.port_retries=0"]
     command += [f"--ServerApp.root_dir={space.root}", f"--LabApp.default_url=/lab/tree/{name}"]
     if os.name == "posix" and os.geteuid() == 0:  # as in a container; JupyterLab would refuse, and there is no one else
         command.append("--allow-root")
@@ -35,7 +36,9 @@ def open_lab(space: Workspace, notebook: str | None, port: int) -> int:
         print("There is no screen here: open the URL with the token that JupyterLab prints below.", flush=True)
     print(f"Your notebooks are in {space.root}. Opening {name}.", flush=True)
     # A relative LABSERVE_WORKSPACE would lead elsewhere from the folder in which the kernels start.
-    with subprocess.Popen(command, env=os.environ | {"LABSERVE_WORKSPACE": str(space.root)}) as server:
+    config = os.pathsep.join(filter(None, [str(_CONFIG), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    environment = os.environ | {"LABSERVE_WORKSPACE": str(space.root), "JUPYTER_CONFIG_PATH": config}
+    with subprocess.Popen(command, env=environment) as server:
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         while True:
             try:

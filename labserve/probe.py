@@ -26,7 +26,10 @@ class Raised:
     details: Any = None
 
     def __str__(self) -> str:
-        text = f"{self.type}: {self.message}" if self.message else self.type
+        message = self.message
+        if isinstance(self.details, list):  # pydantic's, which would take four lines a fault
+            message = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in self.details)
+        text = f"{self.type}: {message}" if message else self.type
         return f"{text} ({self.where})" if self.where else text
 
 

@@ -40,6 +40,7 @@ STYLE = f"""
 .labserve-quiz .Quiz, .labserve-quiz .MCButton, .labserve-quiz .Feedback {{
   font-size: 15px; line-height: 1.45;
 }}
+.labserve-quiz pre, .labserve-quiz pre code {{ font-size: 14px; }}
 .labserve-quiz pre, .labserve-quiz code {{
   background: transparent !important; color: inherit !important; padding: 0 !important;
 }}

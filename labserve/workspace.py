@@ -92,16 +92,21 @@ class Workspace:
                     self._store(chapter, {exercise_id: kept})
             raise
 
-    def reset(self, exercise_id: str) -> Path:
+    def reset(self, exercise_id: str, *, in_notebook: bool = True) -> Path:
         """Put the stub back into the module and into the student's notebook; returns the folder of the backup.
 
-        The module and the notebook as they were are kept under `backups/`.
+        The module and the notebook as they were are kept under `backups/`. `in_notebook` False leaves the notebook's
+        file alone: JupyterLab has it open, and would ask the student which of the two is right.
         """
         stub = self.stub(exercise_id)
         chapter = self.workbook.chapter_of(exercise_id)
         notebook = self.root / chapter.notebook
         with files.writing(self.root):
-            spliced = notebooks.splice(notebooks.read(notebook), {exercise_id: stub}) if notebook.exists() else None
+            spliced = (
+                notebooks.splice(notebooks.read(notebook), {exercise_id: stub})
+                if in_notebook and notebook.exists()
+                else None
+            )
             self._stored(chapter)  # what cannot be read is refused here, before anything is written
             name = f"{datetime.now():%Y-%m-%d_%H%M%S}_{exercise_id}"
             taken = len(list(self.backups.glob(f"{name}*")))

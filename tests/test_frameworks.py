@@ -86,8 +86,8 @@ def test_the_finding_follows_the_numbers_and_calls_the_level_ones_level() -> Non
 def test_a_model_dwarfs_the_framework() -> None:
     assert share_of_request(overhead_us=1000, forward_ms=9) == pytest.approx(0.1)
     assert made_up().beside_a_model(forward_ms=9.5) == (
-        "Beside a forward pass of 9.5 ms, the 500 us of Flask are 5.0% of a request, "
-        "the 250 us of FastAPI 2.6%: "
+        "Beside a forward pass of 9.5 ms, the 500 µs of Flask are 5.0% of a request, "
+        "the 250 µs of FastAPI 2.6%: "
         "the change from one to the other turns 100.0 predictions per second into 102.6."
     )
 

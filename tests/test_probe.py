@@ -515,9 +515,7 @@ def test_after_its_time_a_host_answers_nothing_and_the_next_one_works(ask: Askin
     assert again.call("first.OBJECT").value.repr != first.repr, "the module was not loaded anew"
 
 
-def test_one_that_cannot_be_ended_does_not_hold_up_the_rest(ask: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `time.sleep` far beyond the limit, and an answer that catches all that is raised in it."""
-    stubborn = """
+STUBBORN = """
 import os, time
 def spin():
     while not os.environ.get("STOP_SPINNING"):
@@ -526,19 +524,21 @@ def spin():
         except BaseException:
             pass
 """
-    before = set(threading.enumerate())
+
+
+@pytest.mark.parametrize("at_import", [False, True])
+def test_one_that_cannot_be_ended_does_not_hold_up_the_rest(
+    ask: Asking, no_thread_left: None, monkeypatch: pytest.MonkeyPatch, at_import: bool
+) -> None:
+    """It catches all that is raised in it; at import it holds the lock of its module, too."""
     try:
-        probe = ask(stubborn, limit=0.1)
+        probe = ask(STUBBORN + "spin()\n" * at_import, limit=0.1)
         with pytest.raises(TimeoutError):
             probe.call("first.spin")
         ask.close()
         assert ask("def greet(name): return name").call("first.greet", "a").value == "a"
     finally:
         monkeypatch.setenv("STOP_SPINNING", "1")
-    for thread in set(threading.enumerate()) - before:
-        if thread.name != ask.hosts[-1]._thread.name or thread is not ask.hosts[-1]._thread:
-            thread.join(5)
-            assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("last", ["sys.exit(3)", "raise KeyboardInterrupt", "raise SystemExit"])

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -519,18 +518,6 @@ def test_two_workspaces_in_one_process_do_not_mix(tmp_path: Path, monkeypatch: p
     store(one, "1.1", "a = 'one'")
     store(other, "1.1", "a = 'two'")
     assert [assembly.load(space, "first").a for space in (one, other, one)] == ["one", "two", "one"]
-
-
-def test_a_module_that_loads_in_two_threads_loads(tiny: Workspace) -> None:
-    assembly.work_on(tiny, "first")
-    store(tiny, "1.1", "a = 1")
-    seen: list[int] = []
-    threads = [threading.Thread(target=lambda: seen.append(assembly.load(tiny, "first").a)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert seen == [1] * 4
 
 
 def test_a_long_history_does_not_slow_the_choice(tiny: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,8 +132,8 @@ class Comparison:
         shares = [share_of_request(row.overhead_us, forward_ms) for row in (slow, fast)]
         before, after = (1e6 / (row.overhead_us + forward_ms * 1000) for row in (slow, fast))
         return (
-            f"Beside a forward pass of {forward_ms:g} ms, the {slow.overhead_us:.0f} us of {slow.framework} "
-            f"are {shares[0]:.1%} of a request, the {fast.overhead_us:.0f} us of {fast.framework} "
+            f"Beside a forward pass of {forward_ms:g} ms, the {slow.overhead_us:.0f} µs of {slow.framework} "
+            f"are {shares[0]:.1%} of a request, the {fast.overhead_us:.0f} µs of {fast.framework} "
             f"{shares[1]:.1%}: the change from one to the other turns {before:.1f} predictions per second "
             f"into {after:.1f}."
         )

@@ -17,7 +17,7 @@ def predict(request: Request, file: UploadFile, top_k: TopK = 5, threshold: Thre
         raise HTTPException(415, f"{file.filename}: not a picture. Send a JPEG or PNG.") from error
     started = time.perf_counter()
     output = classifier.run([image])
-    milliseconds = (time.perf_counter() - started)
+    milliseconds = time.perf_counter() - started
     return PredictionResponse(
         predictions=rank(output.probabilities[0], classifier.labels, top_k, threshold),
         model=classifier.name,
