@@ -12,7 +12,7 @@ from labserve.net import refuse_taken_port
 from labserve.workspace import Workspace
 
 # Turns off the part of JupyterLab that asks the student about news and the network for newer versions.
-_CONFIG = Path(__file__).with_name("jupyter_config")
+_CONFIG = Path(__file__).with_name("jupyter-config")
 
 
 def open_lab(space: Workspace, notebook: str | None, port: int) -> int:

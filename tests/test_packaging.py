@@ -31,13 +31,3 @@ def test_environment_yml_names_the_same_set() -> None:
     assert bounds.pop("python") == "3.11"
     assert {CONDA_NAMES.get(name, name): bound for name, bound in bounds.items()} == declared()
     assert "--editable ." in pip
-
-
-def test_every_package_of_ours_is_packaged() -> None:
-    packages = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    found = {
-        ".".join(init.parent.relative_to(places.ROOT).parts)
-        for top in ("labserve", "solutions")
-        for init in (places.ROOT / top).rglob("__init__.py")
-    }
-    assert set(packages) == found
