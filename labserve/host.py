@@ -39,7 +39,6 @@ class Host:
         self._modules: dict[str, ModuleType] = {}
         self._app: _Running | None = None
         self._logs = _LogKeeper()
-        self._before = set(threading.enumerate())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, daemon=True, name="labserve-host")
         self._spent = self._ended = False
@@ -95,13 +94,13 @@ class Host:
         self._thread.join(0.1)
 
     def _interrupt(self) -> bool:
-        """Raise SystemExit in every new thread that is in the student's code; the loop's own only if it is stuck.
+        """Raise SystemExit in every thread that is in the student's code; the loop's own only if it is stuck.
 
         False if there is none. Threads elsewhere are left alone: they wait for work, or are about to end.
         """
         turn = threading.Event()
         self._loop.call_soon_threadsafe(turn.set)
-        threads = set(threading.enumerate()) - self._before
+        threads = set(threading.enumerate()) - {threading.current_thread()}
         if turn.wait(0.02):
             threads.discard(self._thread)
         frames = sys._current_frames()
