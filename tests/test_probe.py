@@ -610,7 +610,7 @@ def test_an_interrupt_while_an_answer_spins_ends_it(ask: Asking, no_thread_left:
         f"{APP}import os\n@router.get('/')\n{endpoint} spin():\n    os.kill(os.getpid(), 2)\n    while True: pass",
         limit=30,
     )
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may have been told to ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     try:
         with pytest.raises(KeyboardInterrupt) as interrupt:
             probe.http("GET", "/")
