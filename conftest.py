@@ -37,8 +37,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SolvedNote
         return None
     workbook = manifest.load(places.MANIFEST, places.REFERENCE)
     space = Workspace(file_path.parent, workbook)
-    exercises = notebooks.answers(notebooks.read(file_path))
-    answers = {id_: coaching.reference_answer(space, workbook.exercise(id_)) for id_ in exercises}
+    handed_out = notebooks.read(file_path)
+    answers = {id_: coaching.reference_answer(space, workbook.exercise(id_)) for id_ in notebooks.answers(handed_out)}
     solved = parent.config.cache.mkdir("solved") / file_path.name
-    notebooks.write(solved, notebooks.splice(notebooks.read(file_path), answers))
+    notebooks.write(solved, notebooks.splice(handed_out, answers))
     return SolvedNotebook.from_parent(parent, path=solved)
