@@ -157,7 +157,7 @@ def run(space: Workspace, exercise: Exercise, *, seed: int | None = None) -> Rep
         probe.call(f"{module}.__name__")
 
     # Not counted: importing torch for the first time may take longer than any answer may.
-    loaded = _try(space, module, loads, 30.0, seed)
+    loaded = _try(space, module, loads, 120.0, seed)
     results: list[Result] = []
     for part, limit in parts(exercise, module):
         late = any(result.late for result in [loaded, *results])  # one long wait is enough
@@ -190,8 +190,8 @@ def _mismatch(part: Part, probe: Probe, limit: float) -> Mismatch | None:
         return Mismatch(
             sent=error.sent,
             got=error,
-            expected="a module that can be put into the service",
-            cause=_stub_cause(error.error) or "the module raises while it is loaded or added to the app",
+            expected=error.expected,
+            cause=_stub_cause(error.error) or error.cause,
         )
     except LabserveError:
         raise

@@ -6,24 +6,24 @@ One JSON text in, one JSON text out. In a notebook it runs in a thread of the ke
 import asyncio
 import contextlib
 import ctypes
+import gc
 import inspect
-import logging
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent import futures
-from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from labserve import assembly, wire
+from labserve import assembly, standins, wire
+from labserve.logkeeper import LogKeeper, json_safe, written
+from labserve.running import Exchange, Running
 from labserve.workspace import Workspace
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+_TURNS = 20  # of the event loop, after which what was begun has come to where it waits
 
 
 class Host:
@@ -37,14 +37,16 @@ class Host:
         self.space, self.module = space, module
         self._kept: list[Any] = []
         self._modules: dict[str, ModuleType] = {}
-        self._app: _Running | None = None
-        self._logs = _LogKeeper()
+        self._app: Running | None = None
+        self._logs = LogKeeper()
+        self._noise: list[str] = []
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _, told: self._noise.append(told["message"]))
         self._thread = threading.Thread(target=self._run_loop, daemon=True, name="labserve-host")
         self._spent = self._ended = False
 
     def __enter__(self) -> "Host":
-        self._logs.attach()
+        self._logs.listen()
         self._thread.start()
         return self
 
@@ -53,6 +55,10 @@ class Host:
             if not self._spent:
                 self._end(by_force=kind is not None)  # the check was interrupted while an answer was at work
         finally:
+            for kept in self._kept:
+                if isinstance(kept, standins.Web):
+                    kept.close()
+            self._kept.clear()
             self._logs.detach()
 
     def handle(self, message: str, timeout: float) -> str:
@@ -78,6 +84,9 @@ class Host:
         it; a thread that sleeps ends when it wakes.
         """
         self._spent = True
+        for kept in self._kept:
+            if isinstance(kept, standins.Held):
+                kept.release()
         finish = self._finish()
         ending = asyncio.run_coroutine_threadsafe(finish, self._loop)
         ended = bool(futures.wait([ending], 0.1 if by_force else 1.0).done)
@@ -89,7 +98,6 @@ class Host:
         self._ended = True
         if inspect.getcoroutinestate(finish) == inspect.CORO_CREATED:  # the loop is stuck and never came to it
             finish.close()
-        self._loop.set_exception_handler(lambda *_: None)  # what is left lying there needs no word on stderr
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(0.1)
 
@@ -129,8 +137,15 @@ class Host:
         operations: dict[str, Callable[..., Awaitable[Any]]] = {
             "call": self._call,
             "start": self._start,
+            "layer": self._layer,
             "http": self._http,
+            "begin": self._begin,
+            "leave": self._leave,
+            "reply": self._reply,
             "logs": self._records,
+            "lines": self._lines,
+            "noise": self._take_noise,
+            "logged": self._logged,
         }
         self._logs.attach()
         try:
@@ -142,30 +157,60 @@ class Host:
         self._kept.append(value)
         return len(self._kept) - 1
 
-    async def _call(self, target: str, args: list[Any], kwargs: dict[str, Any], on: Any = None) -> dict[str, Any]:
-        function = getattr(on, target) if on is not None else self._find(target)
-        if not callable(function):
-            return {"value": function}
-        value = function(*args, **kwargs)
-        return {"value": await value if inspect.isawaitable(value) else value}
+    async def _call(self, target: Any, args: list[Any], kwargs: dict[str, Any], how: str) -> dict[str, Any]:
+        """Call, and give the value; with `how` "keep" it stays here, with "spawn" it is a task that begins now."""
+        if how == "spawn":
+            value: Any = asyncio.create_task(self._value(target, args, kwargs, inspect.isawaitable))
+            await standins.turns(_TURNS)
+        else:  # a future that is to be kept is not awaited
+            value = await self._value(
+                target, args, kwargs, inspect.iscoroutine if how == "keep" else inspect.isawaitable
+            )
+        return {"value": value if how == "value" else wire.Ref(self._keep(value), type(value).__name__, _shown(value))}
 
-    def _find(self, target: str) -> Any:
+    async def _value(self, target: Any, args: list[Any], kwargs: dict[str, Any], awaited: Callable[[Any], bool]) -> Any:
+        found = self._find(target)
+        value = found(*args, **kwargs) if callable(found) else found
+        return await value if awaited(value) else value
+
+    def _find(self, target: Any) -> Any:
+        """What "module.name" names, or [an object, the name of its attribute]; any other object is meant itself."""
+        if isinstance(target, list):
+            return getattr(*target)
+        if not isinstance(target, str):
+            return target
         module, _, path = target.partition(".")
-        if module not in self._modules:
-            self._modules[module] = assembly.load(self.space, module)
-        found: Any = self._modules[module]
+        if module == "standins":
+            return standins.KINDS[path]
+        found: Any = self._module(module)
         for name in path.split("."):
             found = getattr(found, name)
         return found
 
-    async def _start(self, settings: dict[str, Any], state: dict[str, Any], lifespan: bool) -> dict[str, Any]:
+    def _module(self, name: str) -> ModuleType:
+        if name not in self._modules:
+            self._modules[name] = assembly.load(self.space, name)
+        return self._modules[name]
+
+    async def _start(
+        self, settings: dict[str, Any], state: dict[str, Any], lifespan: bool | list[str]
+    ) -> dict[str, Any]:
         await self._stop_app()
         app = assembly.service(self.space, self.module, **settings)
         for name, value in state.items():
             setattr(app.state, name, _namespace(value))
-        self._app = _Running(app)
-        if lifespan:
-            await self._app.start()
+        self._app = Running(app)
+        if isinstance(lifespan, bool):
+            routers = [app.router] if lifespan else []
+        else:
+            routers = [self._module(name).router for name in lifespan]
+        for router in routers:
+            await self._app.enter(router.lifespan_context(app))
+        return {}
+
+    async def _layer(self, target: Any, app: Any, options: dict[str, Any]) -> dict[str, Any]:
+        await self._stop_app()
+        self._app = Running(self._find(target)(app, **options))
         return {}
 
     async def _stop_app(self) -> None:
@@ -175,26 +220,66 @@ class Host:
 
     async def _http(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
         """Send the requests at once; replies in their order."""
+        sent = [await self._send(request) for request in requests]
+        return {"value": [await self._replied(exchange) for exchange in sent]}
+
+    async def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
+        exchange = await self._send(request)
+        await standins.turns(_TURNS)
+        return {"value": wire.Ref(self._keep(exchange), "request", f"{request['method']} {request['url']}")}
+
+    async def _leave(self, exchange: "Exchange") -> dict[str, Any]:
+        exchange.gone.set()
+        await standins.turns(_TURNS)
+        return {}
+
+    async def _reply(self, exchange: "Exchange") -> dict[str, Any]:
+        return {"value": await self._replied(exchange)}
+
+    async def _send(self, request: dict[str, Any]) -> "Exchange":
         if self._app is None:
             await self._start({}, {}, lifespan=False)
         assert self._app
-        return {"value": await asyncio.gather(*(self._exchange(self._app, request) for request in requests))}
+        return self._app.send(request)
 
-    async def _exchange(self, running: "_Running", request: dict[str, Any]) -> dict[str, Any]:
-        files = request.pop("files", [])
-        request["files"] = [(name, tuple(parts)) for name, *parts in files] or None
-        started = time.perf_counter()
-        response, raised = await running.send(request)
+    async def _replied(self, exchange: "Exchange") -> dict[str, Any]:
+        response = await exchange.response
         return {
             "status": response.status_code,
             "headers": dict(response.headers),
             "body": response.content,
-            "seconds": time.perf_counter() - started,
-            "error": self._told(raised) if raised else None,
+            "seconds": exchange.seconds,
+            "sent_bytes": exchange.sent_bytes,
+            "error": self._told(exchange.raised) if exchange.raised else None,
         }
 
     async def _records(self) -> dict[str, Any]:
         return {"value": self._logs.take()}
+
+    async def _lines(self) -> dict[str, Any]:
+        return {"value": self._logs.take_lines()}
+
+    async def _take_noise(self) -> dict[str, Any]:
+        gc.collect()  # what nobody awaited is told when it goes
+        await standins.turns(_TURNS)
+        noise, self._noise = self._noise, []
+        return {"value": noise}
+
+    async def _logged(
+        self,
+        formatter: Any,
+        logger: str,
+        level: int,
+        message: Any,
+        args: list[Any],
+        extra: dict[str, Any],
+        error: str | None,
+        context: dict[str, Any],
+    ) -> dict[str, Any]:
+        for variable, value in context.items():
+            self._find(variable).set(value)  # in this task alone
+        text = written(self._find(formatter), logger, level, message, args, extra, error)
+        return {"value": text}
 
     def _told(self, error: BaseException) -> dict[str, Any]:
         """An error as data. `where` is the last line of the student's own that it passed through."""
@@ -203,7 +288,7 @@ class Host:
         told = {"type": type(error).__name__, "message": "", "details": None, "where": self._where(error)}
         with contextlib.suppress(Exception):  # what an answer raises may itself be faulty
             told["message"] = str(error)
-            told["details"] = _json_safe(error.errors()) if hasattr(error, "errors") else None
+            told["details"] = json_safe(error.errors()) if hasattr(error, "errors") else None
         return told
 
     def _where(self, error: BaseException) -> str:
@@ -214,101 +299,12 @@ class Host:
         return ""
 
 
-class _Running:
-    """An app with its lifespan, and a client that talks to it without a socket."""
-
-    def __init__(self, app: "FastAPI") -> None:
-        import httpx2
-
-        self._app = app
-        self._raised: ContextVar[list[BaseException]] = ContextVar("raised")
-        transport = httpx2.ASGITransport(app=self._recording, raise_app_exceptions=False)
-        self._client = httpx2.AsyncClient(transport=transport, base_url="http://testserver")
-        self._stopping = asyncio.Event()
-        self._lifespan: asyncio.Task[None] | None = None
-        self._state: Mapping[str, Any] = {}
-
-    async def start(self) -> None:
-        started = asyncio.get_running_loop().create_future()
-        self._lifespan = asyncio.create_task(self._live(started))
-        await started
-
-    async def stop(self) -> None:
-        self._stopping.set()
-        if self._lifespan:
-            await self._lifespan
-        await self._client.aclose()
-
-    async def send(self, request: dict[str, Any]) -> tuple[Any, BaseException | None]:
-        """The response, and what the app raised while it made it."""
-        raised: list[BaseException] = []
-        self._raised.set(raised)
-        response = await self._client.request(**request)
-        return response, raised[0] if raised else None
-
-    async def _live(self, started: "asyncio.Future[None]") -> None:
-        """Enter and leave the lifespan in one task, as anyio asks."""
-        try:
-            async with self._app.router.lifespan_context(self._app) as state:
-                self._state = state or {}
-                started.set_result(None)
-                await self._stopping.wait()
-        except BaseException as error:
-            if not started.done():  # what is raised at the end is nobody's question
-                started.set_exception(error)
-
-    async def _recording(self, scope: Any, receive: Any, send: Any) -> None:
-        """The app, keeping what it raises, so that a check can say more than "500"."""
-        try:
-            await self._app({**scope, "state": dict(self._state)}, receive, send)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._raised.get().append(error)
-            raise RuntimeError("the app raised") from error
-
-
-class _LogKeeper(logging.Handler):
-    """Keeps what is logged from INFO up, by any logger, as plain values."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self._records: list[dict[str, Any]] = []
-        self._level = logging.getLogger().level
-
-    def attach(self) -> None:
-        """Listen at the root; again and again, as an answer may set up logging of its own."""
-        root = logging.getLogger()
-        root.addHandler(self)
-        root.setLevel(min(root.level, logging.INFO))
-
-    def detach(self) -> None:
-        logging.getLogger().removeHandler(self)
-        logging.getLogger().setLevel(self._level)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.name.startswith("httpx2")  # the client's own
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except Exception as error:  # logging itself reports this on stderr and goes on
-            message = f"{record.msg} with {record.args}: {type(error).__name__}: {error}"
-        self._records.append({**_json_safe(vars(record)), "message": message})
-
-    def take(self) -> list[dict[str, Any]]:
-        taken, self._records = self._records, []
-        return taken
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:300]
+    except Exception as error:
+        return f"a {type(value).__name__} that has no repr: {error}"
 
 
 def _namespace(value: Any) -> Any:
     return SimpleNamespace(**{k: _namespace(v) for k, v in value.items()}) if isinstance(value, dict) else value
-
-
-def _json_safe(details: Any) -> Any:
-    """pydantic's error details, whose context may hold an exception."""
-    if isinstance(details, dict):
-        return {str(key): _json_safe(value) for key, value in details.items()}
-    if isinstance(details, list | tuple):
-        return [_json_safe(item) for item in details]
-    return details if isinstance(details, str | int | float | bool | None) else str(details)

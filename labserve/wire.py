@@ -81,7 +81,7 @@ def _plain(value: Any, keep: Callable[[Any], int] | None) -> Any:
         case dict():
             return _mapping({_key(key): _plain(item, keep) for key, item in value.items()})
         case Ref():
-            return {"$ref": value.number}
+            return {"$ref": value.number, "type": value.type, "repr": value.repr}
         case Array():
             return _array(value.values, value.dtype)
     if _is(value, "pydantic", "BaseModel"):

@@ -10,12 +10,12 @@ import json
 import struct
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from labserve import checking, samples
-from labserve.checking import Part, expect
+from labserve import samples
+from labserve.checking import check, expect
 from labserve.probe import Outcome, Probe, Reply, Request
 from labserve.wire import Array, Ref
 from labserve.zoo import BUNDLED, SPECS, Model, Spec
@@ -31,30 +31,6 @@ _SETTINGS = {"model": BUNDLED, "device": "cpu", "precision": "fp32"}
 #: How far a probability may be from plain torch's. bfloat16 is off by up to 0.03 on the samples, a different but sound
 #: way to resize by up to 0.02.
 _NEAR = 0.06
-
-
-def check(exercise_id: str, limit: float = 10.0) -> Callable[[Part], Part]:
-    """Register a part. To import torch takes seconds, on a busy machine many: the limit counts after that."""
-
-    def register(part: Part) -> Part:
-        @functools.wraps(part)
-        def patient(probe: Probe) -> None:
-            probe.limit = 120
-            probe.call("inference.__name__")
-            probe.limit = limit
-            part(probe)
-
-        return checking.check(exercise_id, limit=limit)(patient)
-
-    return register
-
-
-def _object(probe: Probe, **attributes: Any) -> Ref:
-    """A bare object with these attributes, made on the student's side: an empty module is the plainest to be had."""
-    made: Ref = probe.call("inference.__class__", "given").value
-    for name, value in attributes.items():
-        probe.method(made, "__setattr__", name, value)
-    return made
 
 
 # 3.1: pictures of four flat quarters, so that the right answer is known whatever the format did to the pixels.
@@ -271,7 +247,7 @@ def _damaged(png: bytes) -> bytes:
 def _prepare(probe: Probe, picture: "Image", spec: Spec, sent: str) -> Array:
     """What the student's preprocess gives: an array (3, crop, crop) of float32."""
     numbers = {name: getattr(spec, name) for name in ("resize", "crop", "mean", "std", "interpolation")}
-    outcome = probe.call("inference.preprocess", picture, _object(probe, **numbers))
+    outcome = probe.call("inference.preprocess", picture, probe.make("object", **numbers))
     sent = f"{sent} of {picture.width} × {picture.height} pixels, for a spec with {_told(spec)}"
     expect(
         isinstance(outcome.value, Array),
@@ -714,9 +690,9 @@ def keeps_apps_apart(probe: Probe) -> None:
     """two apps with different settings have a classifier each: nothing is shared"""
     states, entered = {}, []
     for precision in ("fp32", "bf16"):
-        settings = _object(probe, **_SETTINGS | {"precision": precision})
-        states[precision] = _object(probe, settings=settings)
-        outcome = probe.call("inference.lifespan", _object(probe, state=states[precision]))
+        settings = probe.make("object", **_SETTINGS | {"precision": precision})
+        states[precision] = probe.make("object", settings=settings)
+        outcome = probe.call("inference.lifespan", probe.make("object", state=states[precision]))
         expect(
             isinstance(outcome.value, Ref),
             sent=f"lifespan(app), precision {precision!r}",
