@@ -89,6 +89,7 @@ class Live:
         self._timeout = timeout
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._client: httpx2.Client | None = None
+        self._pid = 0
         self._end: Callable[[], object] = lambda: None
 
     def start(self) -> Self:
@@ -134,6 +135,7 @@ class Live:
                 self._end()
         if not port:
             raise ServerDidNotStart(f"The server {failure}. Its log ends:\n{self._tail()}")
+        self._pid = process.pid
         self._client = httpx2.Client(
             base_url=f"http://127.0.0.1:{int(port)}",
             timeout=30.0,
@@ -161,6 +163,12 @@ class Live:
     def url(self) -> str:
         """The address of the running server, such as `http://127.0.0.1:40123`."""
         return str(self.client.base_url).rstrip("/")
+
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process, for `psutil.Process` or `os.kill`."""
+        assert self.client  # or it says that the server is not running
+        return self._pid
 
     @property
     def logs(self) -> str:
@@ -305,7 +313,16 @@ def _child() -> None:
 
     job: bytes = pickle.load(orders)
     threading.Thread(target=_await_end, args=(orders,), daemon=True).start()
-    pickle.loads(job)(ready)
+    try:
+        pickle.loads(job)(ready)
+    except SystemExit as end:
+        status = end.code
+    else:
+        status = 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # At once: the interpreter would take torch down piece by piece first, which takes a second.
+    os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 def _await_end(orders: IO[bytes]) -> None:

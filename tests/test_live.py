@@ -79,6 +79,14 @@ def test_an_app_of_a_module_answers_and_leaves_nothing_behind(capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_pid_is_that_of_the_process_that_serves() -> None:
+    server = live(app)
+    with server as client:
+        assert server.pid == client.get("/health").json()["pid"]
+    with pytest.raises(LabserveError, match=r"call start\(\) first"):
+        _ = server.pid
+
+
 def test_a_started_server_may_be_entered_stopped_twice_and_started_again() -> None:
     server = live(app).start()
     url = server.url
