@@ -21,7 +21,7 @@ from labserve.journal import Journal
 from labserve.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import APIRouter, FastAPI
 
 PACKAGE = "my_service"
 _WORKING = "LABSERVE_WORKING"  # an environment variable, so that the processes of `live` see it too
@@ -88,21 +88,39 @@ def forget() -> None:
 def service(space: Workspace, upto: str, **settings: Any) -> "FastAPI":
     """The service as it stands after the chapter of module `upto`: the modules so far, in order.
 
-    A module brings its routes as `router` and anything else by `install(app)`. The finished service is put together by
-    `create_app` of chapter 9, in the same order.
+    A module brings its routes as `router` and anything else by `install(app)`. A route takes the place of an earlier
+    chapter's with its path and method. The finished service is put together by `create_app` of chapter 9, to the same
+    routes.
     """
     from fastapi_offline import FastAPIOffline
 
     app: FastAPI = FastAPIOffline(title="labserve", version="1.0.0")
     app.state.settings = load(space, "settings").Settings(**settings)
-    modules = space.workbook.modules
-    for name in modules[: modules.index(upto) + 1]:
-        module = importlib.import_module(f"{PACKAGE}.{name}")
-        if hasattr(module, "router"):
-            app.include_router(module.router)
+    names = space.workbook.modules
+    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in names[: names.index(upto) + 1]]
+    for router in _newest([module.router for module in modules if hasattr(module, "router")]):
+        app.include_router(router)
+    for module in modules:
         if hasattr(module, "install"):
             module.install(app)
     return app
+
+
+def _newest(routers: "list[APIRouter]") -> "list[APIRouter]":
+    """The routers in their order, each less the routes that a later one brings too."""
+    from fastapi import APIRouter
+
+    taken: set[tuple[str, str]] = set()
+    kept: list[APIRouter] = []
+    for router in reversed(routers):
+        routes = [route for route in router.routes if not _served(route) & taken]
+        taken.update(*map(_served, routes))
+        kept.insert(0, APIRouter(routes=routes, lifespan=router.lifespan_context))
+    return kept
+
+
+def _served(route: Any) -> set[tuple[str, str]]:
+    return {(route.path, method) for method in getattr(route, "methods", None) or ()}
 
 
 def attach(package: str) -> None:
