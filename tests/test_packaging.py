@@ -7,7 +7,12 @@ import yaml
 
 from labserve import places
 
-CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib", "uvicorn-standard": "uvicorn[standard]"}
+CONDA_NAMES = {
+    "pytorch-cpu": "torch",
+    "matplotlib-base": "matplotlib",
+    "prometheus_client": "prometheus-client",
+    "uvicorn-standard": "uvicorn[standard]",
+}
 PYPROJECT = places.ROOT / "pyproject.toml"
 
 

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import FileResponse
+from starlette.routing import Route
 
 from labserve import assembly, samples, zoo
 from labserve.serving import Live, live
+from labserve.tray import Hostile, tray
 from labserve.workspace import Workspace
 from solutions.app import create_app
 from solutions.settings import Settings
@@ -25,6 +29,11 @@ def server() -> Iterator[Live]:
 @pytest.fixture(scope="module")
 def client(server: Live) -> httpx2.Client:
     return server.client
+
+
+def picture_host() -> Starlette:
+    """A web server with a picture."""
+    return Starlette(routes=[Route("/cat.jpg", lambda request: FileResponse(samples.path("cat")))])
 
 
 def upload(name: str) -> dict[str, tuple[str, bytes, str]]:
@@ -72,7 +81,7 @@ def test_threshold_leaves_out_the_unlikely(client: httpx2.Client) -> None:
         ({"top_k": 5000}, upload("cat"), 422),
         ({"threshold": 1.5}, upload("cat"), 422),
         ({}, {"file": ("cat.jpg", b"my shopping list", "image/jpeg")}, 415),
-        ({}, {"file": ("cat.jpg", b"", "image/jpeg")}, 415),
+        ({}, {"file": ("cat.jpg", b"", "image/jpeg")}, 422),
         ({}, {"picture": ("cat.jpg", b"", "image/jpeg")}, 422),
         ({}, None, 422),
     ],
@@ -80,7 +89,51 @@ def test_threshold_leaves_out_the_unlikely(client: httpx2.Client) -> None:
 def test_refuses_what_makes_no_sense(client: httpx2.Client, params: dict, files: dict, status: int) -> None:
     reply = client.post("/predict", params=params, files=files)
     assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
     assert reply.json()["detail"]
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("hostile", tray(), ids=lambda hostile: hostile.name)
+def test_every_upload_of_the_tray_gets_its_answer(client: httpx2.Client, hostile: Hostile) -> None:
+    """Also over a real connection, where a server that refuses early may cut the client off."""
+    reply = client.post("/predict", files={"file": (hostile.filename, hostile.data, hostile.content_type)})
+    assert reply.status_code == hostile.expected, reply.text
+    if hostile.shows == "cat":
+        assert re.search("cat|tabby|lynx", reply.json()["predictions"][0]["class_name"].lower())
+    elif hostile.shows:
+        assert reply.json()["predictions"][0]["class_name"] == samples.SAMPLES[hostile.shows]
+    else:
+        assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_a_number_that_json_cannot_hold_is_refused_and_not_repeated(client: httpx2.Client) -> None:
+    body = b'{"image_url": "https://example.com/cat.jpg", "threshold": 1e999, "password": "hunter2"}'
+    reply = client.post("/validate", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+    assert "hunter2" not in reply.text
+    assert {fault["loc"][-1] for fault in reply.json()["errors"]} == {"threshold", "password"}
+
+
+def test_a_picture_at_a_url_is_fetched_from_where_that_is_allowed() -> None:
+    with live(picture_host, factory=True) as pictures:
+        host = f"{pictures.base_url.host}:{pictures.base_url.port}"
+        env = {"LABSERVE_MODEL": BUNDLED, "LABSERVE_URL_ALLOWED": host}
+        with live("solutions.app:app", env=env) as client:
+            reply = client.post("/predict/url", json={"image_url": f"http://{host}/cat.jpg", "top_k": 1})
+            assert reply.status_code == 200, reply.text
+            assert "cat" in reply.json()["predictions"][0]["class_name"]
+            elsewhere = client.post("/predict/url", json={"image_url": "http://127.0.0.1/cat.jpg"})
+            assert elsewhere.status_code == 422
+
+
+def test_the_metrics_tell_of_the_predictions(client: httpx2.Client) -> None:
+    client.post("/predict", files=upload("cat"))
+    reply = client.get("/metrics", follow_redirects=False)
+    assert reply.status_code == 200
+    assert f'ml_predictions_total{{model="{BUNDLED}",status="success"}}' in reply.text
+    for name in ("ml_prediction_latency_seconds", "ml_prediction_confidence"):
+        assert f'{name}_count{{model="{BUNDLED}"}}' in reply.text
 
 
 def test_a_dry_run_fills_in_the_defaults(client: httpx2.Client) -> None:

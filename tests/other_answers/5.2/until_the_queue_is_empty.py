@@ -1,0 +1,27 @@
+# another design: waits for one, then get_nowait until QueueEmpty; the gone are passed over by a helper
+import asyncio
+from dataclasses import dataclass
+from .errors import Classified
+
+
+@dataclass(frozen=True)
+class Job:
+    """An upload that waits for the model, and where its answer goes. Cancelled: nobody waits for it any more."""
+
+    data: bytes
+    answer: asyncio.Future[Classified]
+
+
+async def take(queue: asyncio.Queue[Job], most: int) -> list[Job]:
+    """Wait for a job, then take what else is there, `most` at the most; those nobody waits for are dropped."""
+    while (first := await queue.get()).answer.cancelled():
+        pass
+    jobs = [first]
+    try:
+        while len(jobs) < most:
+            job = queue.get_nowait()
+            if not job.answer.cancelled():
+                jobs.append(job)
+    except asyncio.QueueEmpty:
+        pass
+    return jobs

@@ -1,0 +1,23 @@
+# earns: a single client would pay for that with every request
+import asyncio
+from dataclasses import dataclass
+from .errors import Classified
+
+
+@dataclass(frozen=True)
+class Job:
+    """An upload that waits for the model, and where its answer goes. Cancelled: nobody waits for it any more."""
+
+    data: bytes
+    answer: asyncio.Future[Classified]
+
+
+async def take(queue: asyncio.Queue[Job], most: int) -> list[Job]:
+    """Wait for a job, then take what else is there, `most` at the most; those nobody waits for are dropped."""
+    jobs = [await queue.get()]
+    while len(jobs) < most:
+        try:
+            jobs.append(await asyncio.wait_for(queue.get(), 0.5))
+        except TimeoutError:
+            break
+    return [job for job in jobs if not job.answer.cancelled()]

@@ -1,0 +1,22 @@
+# earns: take never waits for a batch to become full
+import asyncio
+from dataclasses import dataclass
+from .errors import Classified
+
+
+@dataclass(frozen=True)
+class Job:
+    """An upload that waits for the model, and where its answer goes. Cancelled: nobody waits for it any more."""
+
+    data: bytes
+    answer: asyncio.Future[Classified]
+
+
+async def take(queue: asyncio.Queue[Job], most: int) -> list[Job]:
+    """Wait for a job, then take what else is there, `most` at the most; those nobody waits for are dropped."""
+    jobs: list[Job] = []
+    while len(jobs) < most:
+        job = await queue.get()
+        if not job.answer.cancelled():
+            jobs.append(job)
+    return jobs

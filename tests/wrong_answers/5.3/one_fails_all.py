@@ -1,0 +1,18 @@
+# earns: what decode raises concerns one upload
+import time
+from collections.abc import Sequence
+from typing import Any
+from .errors import Classified, decode
+from .inference import Classifier
+from .settings import Settings
+
+
+def run_batch(classifier: Classifier, limits: Settings, batch: Sequence[bytes]) -> list[Classified | Exception]:
+    """Decode the uploads and classify those that are pictures in one run; for each its result, or its error."""
+    images = [decode(data, limits) for data in batch]
+    if not images:
+        return []
+    started = time.perf_counter()
+    output = classifier.run(images)
+    seconds = time.perf_counter() - started
+    return [Classified(output.probabilities[row], output.embeddings[row], seconds) for row in range(len(images))]

@@ -1,0 +1,143 @@
+# earns: self._closed = True first
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Self
+import torch
+from fastapi import APIRouter, FastAPI, Request
+from .errors import Classified, ModelNotLoaded, ServiceError
+
+
+class Overloaded(ServiceError):
+    """More is asked than can be done now."""
+
+    status = 503
+    retry_after = 1
+
+
+class ClientLeft(ServiceError):
+    """Nobody reads the answer any more. The status is for our own log and counters: no fault of the service."""
+
+    status = 499
+
+
+class Batcher:
+    """Answers jobs in batches: each of `workers` threads takes what waits, `max_batch` at most, as soon as it is free.
+
+    `run` gets the uploads of a batch, in a thread, and gives a result or an error for each. At most `max_waiting` wait.
+    `on_batch` is told the size of every batch. Use as an async context manager; leaving it answers what still waits.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[bytes]], Sequence[Classified | Exception]],
+        *,
+        workers: int = 1,
+        max_batch: int = 4,
+        max_waiting: int = 64,
+        initializer: Callable[[], object] | None = None,
+    ) -> None:
+        self._run, self._workers, self._max_batch = run, workers, max_batch
+        self._queue: asyncio.Queue[Job] = asyncio.Queue(max_waiting)
+        self._unanswered: set[asyncio.Future[Classified]] = set()
+        self._threads = ThreadPoolExecutor(workers, "inference", initializer)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+        self.on_batch: Callable[[int], object] = lambda size: None
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs no worker has taken yet."""
+        return self._queue.qsize()
+
+    async def submit(self, data: bytes) -> Classified:
+        """The result for one upload. Overloaded if too many wait already; cancelled, it costs no run of the model."""
+        job = Job(data, asyncio.get_running_loop().create_future())
+        try:
+            self._queue.put_nowait(job)
+        except asyncio.QueueFull:
+            raise Overloaded(f"{self.waiting} pictures are waiting already.") from None
+        self._unanswered.add(job.answer)
+        job.answer.add_done_callback(self._unanswered.discard)
+        return await job.answer
+
+    async def _work(self) -> None:
+        while True:
+            await self._answer(await take(self._queue, self._max_batch))
+
+    async def _answer(self, jobs: list[Job]) -> None:
+        try:
+            self.on_batch(len(jobs))
+            batch = [job.data for job in jobs]
+            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, batch)
+            answered = list(zip(jobs, results, strict=True))
+        except Exception as error:  # such as a GPU without memory: these fail, the worker lives on
+            answered = [(job, error) for job in jobs]
+        for job, result in answered:
+            if job.answer.cancelled():
+                continue
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        try:
+            if self._unanswered:
+                await asyncio.wait(self._unanswered)
+        finally:  # also when that wait is cut short: then nobody may be left waiting
+            for task in self._tasks:
+                task.cancel()
+            for answer in self._unanswered:
+                answer.cancel()
+            await asyncio.to_thread(self._threads.shutdown)  # a run that nobody waits for may still be at work
+
+
+async def batched(request: Request, data: bytes) -> Classified:
+    """The engine of this chapter: classify by the app's batcher, unless the client leaves before its turn."""
+    batcher: Batcher | None = getattr(request.app.state, "batcher", None)
+    if batcher is None:
+        raise ModelNotLoaded("The model is being loaded; try again.")
+    work = asyncio.ensure_future(batcher.submit(data))
+    gone = asyncio.ensure_future(_disconnected(request))
+    gone.add_done_callback(lambda _: work.cancel())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone.done():
+            raise ClientLeft("The client has gone.") from None
+        raise
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Put a batcher in front of the app's classifier. On a CPU a worker is one core, and torch's own threads rest."""
+    classifier, settings = app.state.classifier, app.state.settings
+    on_cpu = classifier.device.type == "cpu"
+    async with Batcher(
+        partial(run_batch, classifier, settings),
+        workers=settings.workers or (os.cpu_count() or 1 if on_cpu else 1),
+        max_batch=settings.max_batch,
+        max_waiting=settings.max_waiting,
+        initializer=partial(torch.set_num_threads, 1) if on_cpu else None,
+    ) as batcher:
+        app.state.batcher = batcher
+        yield
+
+
+router = APIRouter(lifespan=lifespan)
