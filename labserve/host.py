@@ -125,10 +125,11 @@ class Host:
     async def _finish(self) -> None:
         """End the app, then every task, then the threads of the loop."""
         await self._stop_app()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:  # more than once: one that is cancelled may wait again, for what never comes
+                task.cancel()
+            done, _ = await asyncio.wait(tasks, timeout=0.1)
+            await asyncio.gather(*done, return_exceptions=True)  # what they raised is nobody's question
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
 

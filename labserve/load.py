@@ -235,6 +235,7 @@ def plot(results: Mapping[str, Load]) -> Figure:
         times, latencies = zip(*result.health, strict=True)
         beats.plot(times, [latency * 1000 for latency in latencies], line, color=colour, label=name)
         colours.append(colour)
+    beats.set_ylim(bottom=0.5)  # below lie questions that fell due just before the end of a stall
     bars = rates.barh(range(len(results)), [result.rate for result in results.values()], 0.6, color=colours)
     rates.bar_label(bars, fmt="{:,.0f}", padding=3)
     rates.set_yticks(range(len(results)), list(results))

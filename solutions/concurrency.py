@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -203,7 +204,7 @@ router = APIRouter(lifespan=lifespan)
 
 # exercise 5.5
 class Admission:
-    """At most `limit` POST requests at a time: one more waits `patience` seconds, its body unread, then gets 503.
+    """At most `limit` POST requests at a time: one more waits up to `patience` seconds, its body unread, then gets 503.
 
     An ASGI layer: what it refuses costs no parsing, and other methods (`/health`, `/metrics`) pass it by.
     """
@@ -215,8 +216,9 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self._app(scope, receive, send)
+        wait = self._patience * random.uniform(0.5, 1.0)  # who came together shall not come back together
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(wait):
                 await self._places.acquire()
         except TimeoutError:
             refusal = problem(Request(scope), 503, "The service is full; try again.", headers={"Retry-After": "1"})

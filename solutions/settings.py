@@ -34,6 +34,6 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=4, ge=1, description="Pictures in one run of the model, at most")
     max_waiting: int = Field(default=64, ge=1, description="Pictures that may wait for the model")
     max_in_flight: int = Field(default=32, ge=1, description="POST requests that are let in at the same time")
-    patience: float = Field(default=0.25, ge=0, description="Seconds a request waits to be let in before it is refused")
+    patience: float = Field(default=1.0, ge=0, description="Seconds a request waits to be let in before it is refused")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
