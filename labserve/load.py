@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -220,7 +221,7 @@ def plot(results: Mapping[str, Load]) -> Figure:
 
     print(table(results))
     print()
-    print(finding(results))
+    print(textwrap.fill(finding(results), 100))
     figure, (beats, rates) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(3, 2), layout="constrained")
     beats.set(
         title="GET /health meanwhile", xlabel="seconds since the load began", ylabel="milliseconds until the answer"

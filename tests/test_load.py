@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -289,7 +290,9 @@ def test_the_finding_says_where_there_was_no_answer() -> None:
 
 def test_the_plot_names_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
     figure = plot(RESULTS)
-    assert capsys.readouterr().out == f"{table(RESULTS)}\n\n{finding(RESULTS)}\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{table(RESULTS)}\n\n")
+    assert printed.endswith(f"{textwrap.fill(finding(RESULTS), 100)}\n")
     beats, rates = figure.axes
     for axes in (beats, rates):
         assert axes.get_title()
