@@ -87,10 +87,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was tried for an exercise."""
+    """All that was tried for an exercise. `untouched`: the answer is the stub as it was handed out."""
 
     exercise: Exercise
     results: list[Result]
+    untouched: bool = False
 
     @property
     def passed(self) -> int:
@@ -98,7 +99,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return self.passed == len(self.results)
+        return self.passed == len(self.results) and not self.untouched
 
     @property
     def late(self) -> bool:
@@ -107,8 +108,8 @@ class Report:
 
     @property
     def points(self) -> float:
-        """A share of the exercise's points for each part that passed."""
-        return round(self.exercise.points * self.passed / len(self.results), 2)
+        """A share of the exercise's points for each part that passed; a stub earns none, whatever it lets pass."""
+        return 0 if self.untouched else round(self.exercise.points * self.passed / len(self.results), 2)
 
     def lines(self) -> Iterator[str]:
         """The report as text: a line for each thing tried, and the whole story of the first that failed."""
@@ -130,6 +131,8 @@ class Report:
 
     def summary(self) -> str:
         head = f"{self.exercise.id} {self.exercise.title}: {self.points:g} of {self.exercise.points} points"
+        if self.untouched:
+            return f"{head}. It is still the stub: write it, run its cell, and check again."
         return head if self.ok else f"{head}. Mend the first line marked ✗, or ask hint({self.exercise.id!r})."
 
 
@@ -162,8 +165,9 @@ def run(space: Workspace, exercise: Exercise, *, seed: int | None = None) -> Rep
     for part, limit in parts(exercise, module):
         late = any(result.late for result in [loaded, *results])  # one long wait is enough
         results.append(_try(space, module, part, min(limit, 2.0) if late else limit, seed))
-    report = Report(exercise, results)
-    Journal(space).record_check(exercise.id, report.passed, len(results))
+    untouched = space.section(exercise.id).strip() == space.stub(exercise.id).strip()
+    report = Report(exercise, results, untouched)
+    Journal(space).record_check(exercise.id, 0 if untouched else report.passed, len(results))
     return report
 
 

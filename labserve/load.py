@@ -187,7 +187,7 @@ def table(results: Mapping[str, Load]) -> str:
 
 
 def finding(results: Mapping[str, Load]) -> str:
-    """What came out, in one sentence."""
+    """What came out: who gave most answers, and how long `/health` took."""
     rates = {name: result.rate for name, result in results.items()}
     waits = {name: result.health_p99 for name, result in results.items()}
     most, least = max(rates.values()), min(rates.values())
@@ -203,16 +203,19 @@ def finding(results: Mapping[str, Load]) -> str:
     else:
         less = f"{most / least:.1f} times as many as {last}" if least else f"{last} none"
         speed = f"{best}: {most:,.0f} answers a second, {less}"
+    told = f"{speed}. /health, 99 times of 100: {_wait(results[quick])}"
+    if len(results) == 1:
+        return f"{told}."
     if waits[slow] <= waits[quick] * LEVEL:
-        return f"{speed}; {_health(results[slow])}{', whichever it is' if len(results) > 1 else ''}."
-    return f"{speed}; beside {quick} {_health(results[quick])}, beside {slow} {_health(results[slow])}."
+        return f"{told}, whichever it is."
+    return f"{told} with {quick}, {_wait(results[slow])} with {slow}."
 
 
-def _health(result: Load) -> str:
+def _wait(result: Load) -> str:
     if math.isinf(result.health_p99):
         lost = sum(math.isinf(latency) for _, latency in result.health) / len(result.health)
-        return f"{lost:.0%} of the questions to /health got no answer"
-    return f"/health answers 99 times of 100 within {milliseconds(result.health_p99)} ms"
+        return f"no answer to {lost:.0%} of the questions"
+    return f"within {milliseconds(result.health_p99)} ms"
 
 
 def plot(results: Mapping[str, Load]) -> Figure:

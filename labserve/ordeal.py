@@ -137,7 +137,8 @@ def matrix(ordeals: Mapping[str, Sequence[Row]]) -> str:
             line += _cells(row)
     notes = [f"{name}, {row.name}: {row.note}." for name, rows in ordeals.items() for row in rows if row.note]
     legend = (
-        "*: not what a good service answers. MB: memory that the server took. /health: its slowest answer meanwhile."
+        "*: not the status that a good service answers. MB: memory that the server took. "
+        "/health: its slowest answer meanwhile."
     )
     return "\n".join([columns([head, *body]), "", legend, *notes, *map(_sum, ordeals, ordeals.values())])
 

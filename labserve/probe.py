@@ -52,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a request got. `seconds` is from sending it to the whole answer; `error` is what the endpoint raised.
+    """What a request got. `seconds` is from sending it to the whole answer; `error` is what the app raised.
 
     `sent_bytes` is how much of the body the app asked for; a whole body that was not sent in chunks comes at once. The
     names in `headers` are in small letters.
@@ -76,7 +76,7 @@ class Reply:
     def __str__(self) -> str:
         text = self.body.decode("utf-8", "replace")
         shown = text if len(text) <= 400 else text[:400] + " …"
-        return f"{self.status} {shown}".rstrip() + (f", because the endpoint raised {self.error}" if self.error else "")
+        return f"{self.status} {shown}".rstrip() + (f", because the app raised {self.error}" if self.error else "")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Request:
         if self.content is not None:
             parts.append(f"with a body of {len(self.content):,} bytes")
         if self.chunks is not None:
-            parts.append(f"with a body of {sum(map(len, self.chunks)):,} bytes in {len(self.chunks)} chunks")
+            many = "1 chunk" if len(self.chunks) == 1 else f"{len(self.chunks)} chunks"
+            parts.append(f"with a body of {sum(map(len, self.chunks)):,} bytes in {many}")
         return " ".join(parts)
 
 

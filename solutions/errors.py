@@ -55,7 +55,7 @@ def problem(
         "instance": request.scope["path"],
         "request_id": request_id(request),
     }
-    # Plain ASCII: a client may have sent half a surrogate pair, which UTF-8 cannot hold.
+    # Plain ASCII: a client may have sent half a character (a lone surrogate), which UTF-8 cannot hold.
     headers = {"X-Request-ID": request_id(request)} | dict(headers or {})
     return Response(json.dumps(body | members), status, headers, media_type="application/problem+json")
 

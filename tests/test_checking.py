@@ -74,6 +74,13 @@ def test_a_share_of_the_points_for_each_part(run: Callable[..., Report]) -> None
     assert "0.86 of 3 points" in report.summary()
 
 
+def test_a_stub_earns_nothing_whatever_it_lets_pass(run: Callable[..., Report], tiny: Workspace) -> None:
+    report = run(passes, fails, answer=tiny.stub("1.2"))
+    assert (report.points, report.ok) == (0, False)
+    assert "It is still the stub" in report.summary()
+    assert not run(passes, answer=tiny.stub("1.2")).ok
+
+
 def test_a_report_is_recorded(run: Callable[..., Report], tiny: Workspace) -> None:
     exercise = tiny.workbook.exercise("1.2")
     run(passes, fails)
@@ -236,9 +243,11 @@ def test_how_requests_replies_and_outcomes_read() -> None:
     text = str(request)
     assert text.startswith("POST /predict?top_k=3 with the JSON {'a': 'bbb")
     assert text.endswith(" … with file='cat.jpg' (2,000 bytes, image/jpeg)")
+    assert str(Request("POST", "/", chunks=[b"ab"])) == "POST / with a body of 2 bytes in 1 chunk"
+    assert str(Request("POST", "/", chunks=[b"a", b"b"])) == "POST / with a body of 2 bytes in 2 chunks"
     raised = Raised("ValueError", "bad", "first.py, line 3: x")
     assert str(Reply(500, {}, b"no", 0.1, raised)) == (
-        "500 no, because the endpoint raised ValueError: bad (first.py, line 3: x)"
+        "500 no, because the app raised ValueError: bad (first.py, line 3: x)"
     )
     assert str(Reply(200, {}, b"\xff" * 1000, 0.1)).endswith("\ufffd …")
     assert str(Outcome(error=Raised("KeyError", ""))) == "KeyError"

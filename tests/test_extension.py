@@ -203,7 +203,7 @@ def test_check_prints_a_line_for_each_thing_and_fails_as_a_cell(run: Notebook, c
         "    expected:     'hello Ada'",
         "    likely cause: exercise 1.1 is still a stub: write it, run its cell, and check again",
         "✓ answers a request",
-        "1.1 Greet: 0.5 of 1 points. Mend the first line marked ✗, or ask hint('1.1').",
+        "1.1 Greet: 0 of 1 points. It is still the stub: write it, run its cell, and check again.",
     ]
     assert isinstance(run.shell.run_cell("check('1.1')").error_in_exec, CheckFailed)
     run._shown()
@@ -218,6 +218,7 @@ def test_checking_what_was_never_run_checks_the_stub_not_the_reference(run: Note
 
 
 def test_a_number_is_taken_for_an_id(run: Notebook, checks: object) -> None:
+    run("%%exercise 1.2\ndef count(numbers):\n    return sum(numbers)\n")
     run("check(1.2)")
     run("reset(1.2)")
     assert "Hint 1 of 3 for 1.1" in run("hint(1.1)")
@@ -256,6 +257,7 @@ def test_reset_brings_the_stub_back_into_a_cell(run: Notebook, tiny: Workspace) 
 
 
 def test_progress_shows_where_one_stands(run: Notebook, checks: object) -> None:
+    run("%%exercise 1.2\ndef count(numbers):\n    return sum(numbers)\n")
     run("check('1.2')")
     assert "✓ 1.2 Count (3 points): passed" in run("progress()")
 

@@ -268,24 +268,26 @@ def test_a_table_says_where_there_was_no_answer() -> None:
 
 def test_the_finding_follows_the_numbers_and_calls_the_level_ones_level() -> None:
     assert finding(RESULTS) == (
-        "def and batched: 100 answers a second, 2.0 times as many as blocking; beside batched /health answers "
-        "99 times of 100 within 4 ms, beside blocking /health answers 99 times of 100 within 1,200 ms."
+        "def and batched: 100 answers a second, 2.0 times as many as blocking. "
+        "/health, 99 times of 100: within 4 ms with batched, within 1,200 ms with blocking."
     )
     assert finding({"before": made_up(98), "after": made_up(100)}) == (
-        "All give about 100 answers a second; /health answers 99 times of 100 within 4 ms, whichever it is."
+        "All give about 100 answers a second. /health, 99 times of 100: within 4 ms, whichever it is."
     )
     assert finding({"mine": made_up(70)}) == (
-        "mine: 70 answers a second, half of them within 70 ms; /health answers 99 times of 100 within 4 ms."
+        "mine: 70 answers a second, half of them within 70 ms. /health, 99 times of 100: within 4 ms."
     )
 
 
 def test_the_finding_says_where_there_was_no_answer() -> None:
     dead = made_up(0, health=math.inf)
     assert finding({"dead": dead, "alive": made_up(70)}) == (
-        "alive: 70 answers a second, dead none; beside alive /health answers 99 times of 100 within 4 ms, "
-        "beside dead 100% of the questions to /health got no answer."
+        "alive: 70 answers a second, dead none. /health, 99 times of 100: within 4 ms with alive, "
+        "no answer to 100% of the questions with dead."
     )
-    assert finding({"dead": dead}) == "Not one good answer came; 100% of the questions to /health got no answer."
+    assert finding({"dead": dead}) == (
+        "Not one good answer came. /health, 99 times of 100: no answer to 100% of the questions."
+    )
 
 
 def test_the_plot_names_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,7 +130,8 @@ def test_the_matrix_puts_services_side_by_side() -> None:
         "thin line    422  | none*      -      -           -  |  422   0.01   1           5",
         "empty        422  | none*  30.00  1,234       never  |  422   0.01   1           5",
         "",
-        "*: not what a good service answers. MB: memory that the server took. /health: its slowest answer meanwhile.",
+        "*: not the status that a good service answers. MB: memory that the server took. "
+        "/health: its slowest answer meanwhile.",
         "naive, thin line: not sent: it can take 6 GB, and 3.1 GB are free here.",
         "naive, empty: no answer within 30 s.",
         "naive: 1 of 4 right; at most 1,234 MB (empty); /health never at its slowest (empty).",

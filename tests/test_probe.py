@@ -169,7 +169,7 @@ async def broken():
     assert reply.error.type == "ValueError"
     assert "seven" in reply.error.message
     assert reply.error.where == "first.py, line 6: return int(text)"
-    assert "because the endpoint raised ValueError" in str(reply)
+    assert "because the app raised ValueError" in str(reply)
 
 
 def test_a_refusal_is_no_error(ask: Asking) -> None:

@@ -247,7 +247,7 @@ def test_a_layer_alone(ask: Asking) -> None:
     assert (parts.json, parts.sent_bytes) == (12, 12)
     assert (value(probe, app, "entered"), value(probe, app, "bytes_read")) == (2, 22)
     value(probe, app, "fail_on", 3)
-    assert str(probe.http("GET", "/")).startswith("500, because the endpoint raised RuntimeError")
+    assert str(probe.http("GET", "/")).startswith("500, because the app raised RuntimeError")
     unread = probe.make("app", read=False)
     probe.layer("first.Passing", unread)
     assert probe.send(Request("POST", "/", chunks=[b"abc"] * 4)).sent_bytes == 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labserve.checking import check, expect
-from labserve.probe import Outcome, Probe, Reply, Request
+from labserve.probe import Outcome, Probe, Raised, Reply, Request
 from labserve.wire import Ref
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ _WHY_NOT = {
 }
 
 
+def _why_not(error: Raised | None) -> str:
+    """Why a function raised instead of giving a response."""
+    if error and "NoneType" in error.message and "encode" not in error.message:  # what cannot be encoded is a value
+        return "headers is None when none are given: headers or {}"
+    return _WHY_NOT.get(error.type if error else "", "return Response(…), with the body as a text")
+
+
 def _read(probe: Probe, sent: str, outcome: Outcome) -> _Answer:
     response = outcome.value
     expect(
@@ -47,7 +54,7 @@ def _read(probe: Probe, sent: str, outcome: Outcome) -> _Answer:
         sent=sent,
         got=outcome,
         expected="a Response",
-        cause=_WHY_NOT.get(outcome.error.type if outcome.error else "", "return Response(…), with the body as a text"),
+        cause=_why_not(outcome.error),
     )
     headers = {
         name.decode("latin-1"): value.decode("latin-1") for name, value in _value(probe, response, "raw_headers")
@@ -641,10 +648,20 @@ def _decoded(probe: Probe, data: bytes, what: str, **settings: Any) -> tuple[str
     return sent, probe.call("errors.decode", data, _limits(probe, **settings))
 
 
+def _told(outcome: Outcome) -> Outcome | str:
+    """An outcome; a picture in words, as its repr says little."""
+    picture = outcome.value
+    if not hasattr(picture, "convert"):
+        return outcome
+    greys = picture.convert("L").histogram()
+    white = f"{greys[255] / sum(greys):.0%} of it white"
+    return f"a picture of {picture.width} × {picture.height}, mode {picture.mode}, {white}"
+
+
 def _raises(sent: str, outcome: Outcome, name: str, cause: str) -> str:
     """Hold a call to raising this error; its text."""
     got = outcome.error.type if outcome.error else ""
-    expect(got == name, sent=sent, got=outcome, expected=name, cause=cause)
+    expect(got == name, sent=sent, got=_told(outcome), expected=name, cause=cause)
     assert outcome.error
     return outcome.error.message
 
@@ -686,7 +703,7 @@ def decodes_good_pictures(probe: Probe) -> None:
         expect(
             _same(outcome.value, picture, 8),
             sent=sent,
-            got=outcome,
+            got=_told(outcome),
             expected=f"the picture, {picture.width} × {picture.height}, in RGB",
             cause="the picture is checked, and then not returned"
             if not outcome.error
@@ -726,6 +743,15 @@ def _headed_png(width: int, height: int) -> bytes:
 def measures_first(probe: Probe) -> None:
     """too many pixels raise TooLarge, told by the header alone: these pixels cannot even be decoded"""
     width, height = probe.rng.randint(100, 200), probe.rng.randint(100, 200)
+    sound = _saved(_plain(probe, width, height), "PNG")
+    sent, outcome = _decoded(probe, sound, f"a sound PNG of {width} × {height}", max_pixels=width * height - 1)
+    caught = bool(outcome.error and outcome.error.type == "BadPicture")
+    cause = (
+        "your own TooLarge was caught by your except: let ServiceError pass first"
+        if caught
+        else "compare width times height with limits.max_pixels"
+    )
+    _raises(sent, outcome, "TooLarge", cause)
     for size, limit in (((width, height), width * height - 1), ((7000, 7200), 50_000_000), ((30_000, 30_000), 10**8)):
         sent, outcome = _decoded(probe, _headed_png(*size), f"a PNG of {size[0]} × {size[1]}", max_pixels=limit)
         _raises(
@@ -747,7 +773,7 @@ def lets_the_most_pixels_pass(probe: Probe) -> None:
     expect(
         _same(outcome.value, picture),
         sent=sent,
-        got=outcome,
+        got=_told(outcome),
         expected="the picture",
         cause="the limit itself is allowed: more than, not as many as",
     )
@@ -774,7 +800,7 @@ def bounds_the_drawing(probe: Probe) -> None:
             expect(
                 not outcome.error or outcome.error.type != "TooLarge",
                 sent=sent,
-                got=outcome,
+                got=_told(outcome),
                 expected="no TooLarge",
                 cause="only more than 20 times max_pixels are too many",
             )
@@ -796,7 +822,7 @@ def bounds_the_shape(probe: Probe) -> None:
             expect(
                 not outcome.error,
                 sent=sent,
-                got=outcome,
+                got=_told(outcome),
                 expected="the picture",
                 cause="the longer side may be max_aspect times the shorter, lying or standing",
             )
@@ -862,7 +888,7 @@ def speaks_for_itself(probe: Probe) -> None:
             and not (decoder and decoder in text)
             and "these bytes are" not in text,
             sent=sent,
-            got=outcome,
+            got=_told(outcome),
             expected="BadPicture with a text of yours",
             cause="str(error) of a decoder shows addresses and what runs inside: say what is wrong with the picture",
         )
@@ -880,7 +906,7 @@ def keeps_sixteen_bits(probe: Probe) -> None:
     expect(
         _same(outcome.value, wanted.convert("RGB")),
         sent=sent,
-        got=outcome,
+        got=_told(outcome),
         expected="0…65,535 told in 0…255",
         cause='convert("RGB") cuts off at 255, and nearly all is white: open_grey(data) is there for it',
     )
@@ -890,7 +916,7 @@ def keeps_sixteen_bits(probe: Probe) -> None:
     expect(
         _same(outcome.value, Image.new("RGB", clear.size, "white")),
         sent=sent,
-        got=outcome,
+        got=_told(outcome),
         expected="white",
         cause='convert("RGB") shows the hidden colours: open_image(data) of chapter 3 does not',
     )

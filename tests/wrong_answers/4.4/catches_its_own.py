@@ -1,4 +1,4 @@
-# earns: image.size is known after Image.open
+# earns: your own TooLarge was caught by your except
 import io
 import re
 import time

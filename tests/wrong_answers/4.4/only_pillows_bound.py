@@ -1,4 +1,4 @@
-# earns: before it is measured
+# earns: compare width times height with limits.max_pixels
 import io
 import re
 import time

@@ -1,4 +1,4 @@
-# earns: remember the place of each picture
+# earns: each result stands at the place of its upload
 import time
 from collections.abc import Sequence
 from typing import Any
