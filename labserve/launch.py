@@ -1,6 +1,7 @@
 """Starting the finished service from the command line."""
 
 import os
+from pathlib import Path
 
 from labserve import assembly, workspace, zoo
 from labserve.errors import LabserveError
@@ -23,9 +24,10 @@ def serve(*, mine: bool, model: str | None, host: str, port: int) -> None:
     except ValidationError as error:
         fault = error.errors()[0]
         raise LabserveError(
-            f"LABSERVE_{str(fault['loc'][0]).upper()}: {fault['msg']}, not {fault['input']!r}."
+            f"LABSERVE_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}, not {fault['input']!r}."
         ) from None
     _refuse_missing_device(settings.device)
+    _refuse_missing_folder("PROMETHEUS_MULTIPROC_DIR")
     refuse_taken_port(host, port, "labserve serve --port")
     os.environ["LABSERVE_MODEL"] = zoo.choose(model or os.environ.get("LABSERVE_MODEL"))
     target = "solutions.app:app"
@@ -34,13 +36,21 @@ def serve(*, mine: bool, model: str | None, host: str, port: int) -> None:
         assembly.make_importable(space)
         target = f"{assembly.PACKAGE}.app:app"
         print("Modules: " + ", ".join(str(choice) for choice in assembly.choices(space)), flush=True)
-    uvicorn.run(target, host=host, port=port)
+    # h11: the other parser lets a header grow without end, and is slow at it. A client that stops in the middle of its
+    # upload may not keep the service from stopping.
+    uvicorn.run(target, host=host, port=port, http="h11", timeout_graceful_shutdown=10)
 
 
 def _refuse_missing_device(name: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=None if name == "auto" else name)
+        torch.zeros(1, device=None if name == "auto" else name).cpu()
     except (RuntimeError, AssertionError) as error:
         raise LabserveError(f"LABSERVE_DEVICE: {str(error).splitlines()[0]}, not {name!r}. Try: auto") from None
+
+
+def _refuse_missing_folder(variable: str) -> None:
+    folder = os.environ.get(variable)
+    if folder and not Path(folder).is_dir():
+        raise LabserveError(f"{variable}: there is no folder {folder}. Make an empty one, or unset the variable.")

@@ -114,6 +114,8 @@ class Batcher:
         """The result for one upload. Overloaded if too many wait already; cancelled, it costs no run of the model."""
         if self._closed:
             raise Overloaded("The service is about to stop.")
+        if self._queue.full():
+            self._drop_the_gone()
         job = Job(data, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(job)
@@ -122,6 +124,13 @@ class Batcher:
         self._unanswered.add(job.answer)
         job.answer.add_done_callback(self._unanswered.discard)
         return await job.answer
+
+    def _drop_the_gone(self) -> None:
+        """Make room where clients have left: their jobs would keep the living out until a worker is free."""
+        for _ in range(self._queue.qsize()):
+            job = self._queue.get_nowait()
+            if not job.answer.cancelled():
+                self._queue.put_nowait(job)
 
     async def _work(self) -> None:
         while True:

@@ -68,7 +68,7 @@ def inspect(file: UploadFile) -> dict[str, Any]:
     file.file.seek(0)
     start = file.file.read(8)
     return {
-        "filename": file.filename,
+        "filename": file.filename and file.filename.encode(errors="replace").decode(),  # half a character would fail
         "content_type": file.content_type,
         "format": next((name for signature, name in SIGNATURES.items() if start.startswith(signature)), None),
         "size_bytes": file.size,

@@ -798,3 +798,28 @@ def test_over_sockets_who_is_in_is_answered_though_the_server_is_told_to_stop(se
         for patient in (running, waiting):
             assert patient.recv(65536).startswith(b"HTTP/1.1 200")
         stopping.join()
+
+
+@quiet
+async def test_jobs_whose_clients_left_make_room_for_the_living() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def run(batch: list[bytes]) -> list[bytes]:
+        started.set()
+        release.wait(10)
+        return batch
+
+    async with Batcher(run, workers=1, max_batch=1, max_waiting=2) as batcher:
+        first = asyncio.create_task(batcher.submit(b"first"))
+        await asyncio.to_thread(started.wait, 10)
+        gone = [asyncio.create_task(batcher.submit(b"gone")) for _ in range(2)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone)
+        living = [asyncio.create_task(batcher.submit(b"living")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await batcher.submit(b"one too many")
+        release.set()
+        assert await asyncio.gather(first, *living) == [b"first", b"living", b"living"]
