@@ -23,9 +23,8 @@ def serve(*, mine: bool, model: str | None, host: str, port: int) -> None:
         settings = Settings()
     except ValidationError as error:
         fault = error.errors()[0]
-        raise LabserveError(
-            f"LABSERVE_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}, not {fault['input']!r}."
-        ) from None
+        message = fault["msg"].removeprefix("Value error, ")
+        raise LabserveError(f"LABSERVE_{str(fault['loc'][0]).upper()}: {message}, not {fault['input']!r}.") from None
     _refuse_missing_device(settings.device)
     _refuse_missing_folder("PROMETHEUS_MULTIPROC_DIR")
     refuse_taken_port(host, port, "labserve serve --port")

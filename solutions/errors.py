@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import responses
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import httpx2
@@ -154,32 +154,40 @@ def room(headers: Headers, limit: int) -> int:
 
     (Ten megabytes of JSON with a million unknown fields keep a validator busy for 13 seconds, in 2 GB.)
     """
-    return limit if headers.get("content-type", "").startswith("multipart/form-data") else min(limit, 2**16)
+    return limit if headers.get("content-type", "").lower().startswith("multipart/form-data") else min(limit, 2**16)
 
 
 class BodyLimit:
     """An ASGI layer: a body for which there is no `room` within `limit` is refused with 413 as soon as that is known.
 
-    One that says its length is not read at all, any other only as far as there is room. (Starlette's own layer of this
+    One that says its length is not read at all, any other only as far as there is room. One that has not come after
+    `seconds` is refused with 408: it would keep its place from those who send. (Starlette's own layer of this
     kind answers in plain text.)
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = 20.0) -> None:
+        self._app, self._limit, self._seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         limit, received = room(headers, self._limit), 0
+        deadline: float | None = asyncio.get_running_loop().time() + self._seconds
         detail = f"The body has more than {limit:,} bytes."
         declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:18]) > limit:  # int() refuses thousands of digits
             return await problem(Request(scope), 413, detail)(scope, receive, send)
 
         async def counting() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"The body did not come within {self._seconds:g} seconds.") from None
+            if not message.get("more_body"):
+                deadline = None  # what is still to come is that the client leaves
             received += len(message.get("body", b""))
             if received > limit:
                 raise HTTPException(413, detail)  # FastAPI lets this one pass while it reads a form
@@ -286,6 +294,8 @@ async def predict(
 
 # exercise 4.5
 _UNICAST = IPv6Network("2000::/3")  # the part of IPv6 that is given to machines of the open internet
+# Python calls parts of these global. Behind them are boxes of your own network or of your cloud, and examples.
+_NEVER = [ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")]
 
 
 async def resolve(url: str, allowed: Collection[str]) -> str:
@@ -317,7 +327,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             return is_public(address.ipv4_mapped)
         if address not in _UNICAST or address.sixtofour or address.teredo:  # the two hold IPv4 addresses, unchecked
             return False
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NEVER)
 
 
 async def fetch(url: str, settings: Settings) -> bytes:

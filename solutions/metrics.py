@@ -75,7 +75,8 @@ class Metrics:
         registry = self.registry
         if folder := os.environ.get(MULTIPROCESS):
             for file in Path(folder).glob("gauge_live*.db"):  # a worker that was killed has nothing in flight any more
-                if not psutil.pid_exists(int(file.stem.rpartition("_")[2])):
+                process = file.stem.rpartition("_")[2]
+                if process.isdecimal() and not psutil.pid_exists(int(process)):
                     file.unlink(missing_ok=True)
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ import pytest
 import torch
 from fastapi import FastAPI
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 from labserve.tray import Hostile, tray
 from solutions import errors, hello, validation
@@ -302,7 +303,7 @@ INSIDE = """
     127.0.0.1 10.0.0.1 172.31.255.255 192.168.1.1 169.254.169.254 0.0.0.0 0.1.2.3 100.64.0.1 192.0.0.1 192.0.2.1
     198.18.0.1 203.0.113.1 224.0.0.1 239.1.2.3 240.0.0.1 255.255.255.255 :: ::1 ::127.0.0.1 ::ffff:10.0.0.1
     ::ffff:169.254.169.254 64:ff9b::a00:1 64:ff9b:1::a00:1 2002:a00:1::1 2001:0:1::1 2001:db8::1 fc00::1 fdff::1
-    fe80::1 fe80::1%1 fec0::1 ff02::1 ff0e::1 100::1 5f00::1
+    fe80::1 fe80::1%1 fec0::1 ff02::1 ff0e::1 100::1 5f00::1 192.0.0.192 168.63.129.16 192.88.99.1 3fff::1
 """
 
 
@@ -506,3 +507,46 @@ def test_a_certificate_that_nobody_signed_is_not_trusted() -> None:
 def test_a_url_that_leads_inside_is_a_422_and_says_so() -> None:
     for url in ("http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/", "http://localhost/"):
         assert is_problem(ask(service(), "POST", "/predict/url", json={"image_url": url}), 422)
+
+
+def test_a_body_that_does_not_come_is_given_up_and_one_that_came_may_wait_for_its_answer() -> None:
+    """408 after `seconds`; but whoever has sent everything is never timed, however long the answer takes."""
+    statuses: list[int] = []
+
+    async def reads_all(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        gone = asyncio.ensure_future(receive())  # the watch for a client that leaves
+        await asyncio.sleep(0.1)
+        statuses.append(204 if not gone.done() else 500)
+        gone.cancel()
+
+    async def stalls() -> Any:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+        with pytest.raises(HTTPException) as caught:
+            await errors.BodyLimit(reads_all, 100, seconds=0.02)(dict(scope), stalls, stalls)
+        statuses.append(caught.value.status_code)
+        messages = iter([{"type": "http.request", "body": b"all", "more_body": False}])
+
+        async def receive() -> Any:
+            for message in messages:
+                return message
+            await asyncio.Event().wait()
+
+        await errors.BodyLimit(reads_all, 100, seconds=0.02)(dict(scope), receive, receive)
+
+    asyncio.run(main())
+    assert statuses == [408, 204]
+
+
+def test_half_a_character_in_a_file_name_is_no_500() -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="+2AA-"\r\n'
+        b"Content-Type: image/jpeg\r\n\r\nabc\r\n--b--\r\n"
+    )
+    headers = {"content-type": "Multipart/Form-Data; boundary=b; charset=utf-7"}
+    for path, status in (("/inspect", 200), ("/predict", 415)):
+        assert ask(service(), "POST", path, content=body, headers=headers).status_code == status

@@ -1061,7 +1061,9 @@ def _passes(probe: Probe, story: _Story, what: str, cause: str) -> None:
         lines = [line | {"status": str(line["status"])} for line in story.lines]
         sent: dict[str, Any] = {given: str(status) for given, status in story.sent.items()}
         if not replace(story, sent=sent, lines=lines).verify(probe).error:
-            cause = "a line's status is a number, the label of a counter a text: compare str(line.get('status')) with it"
+            cause = (
+                "a line's status is a number, the label of a counter a text: compare str(line.get('status')) with it"
+            )
     expect(
         not outcome.error,
         sent=f"verify_join of {what}: {len(story.sent)} requests, {len(story.lines)} lines",
