@@ -35,9 +35,8 @@ def serve(*, mine: bool, model: str | None, host: str, port: int) -> None:
         assembly.make_importable(space)
         target = f"{assembly.PACKAGE}.app:app"
         print("Modules: " + ", ".join(str(choice) for choice in assembly.choices(space)), flush=True)
-    # h11: the other parser lets a header grow without end, and is slow at it. A client that stops in the middle of its
-    # upload may not keep the service from stopping.
-    uvicorn.run(target, host=host, port=port, http="h11", timeout_graceful_shutdown=10)
+    # A client that stops in the middle of its upload may not keep the service from stopping.
+    uvicorn.run(target, host=host, port=port, timeout_graceful_shutdown=10)
 
 
 def _refuse_missing_device(name: str) -> None:

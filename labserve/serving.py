@@ -356,4 +356,4 @@ def _serve_asgi(app: App, factory: bool, homes: list[tuple[str, str]], ready: Re
             setattr(sys.modules[module], name, app)
     loaded = import_from_string(app) if isinstance(app, str) else app
     asgi = loaded() if factory else loaded
-    Server(uvicorn.Config(asgi, port=0, http="h11", lifespan="on", timeout_graceful_shutdown=DRAIN)).run()
+    Server(uvicorn.Config(asgi, port=0, lifespan="on", timeout_graceful_shutdown=DRAIN)).run()
