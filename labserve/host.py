@@ -229,21 +229,21 @@ class Host:
         await standins.turns(_TURNS)
         return {"value": wire.Ref(self._keep(exchange), "request", f"{request['method']} {request['url']}")}
 
-    async def _leave(self, exchange: "Exchange") -> dict[str, Any]:
+    async def _leave(self, exchange: Exchange) -> dict[str, Any]:
         exchange.gone.set()
         await standins.turns(_TURNS)
         return {}
 
-    async def _reply(self, exchange: "Exchange") -> dict[str, Any]:
+    async def _reply(self, exchange: Exchange) -> dict[str, Any]:
         return {"value": await self._replied(exchange)}
 
-    async def _send(self, request: dict[str, Any]) -> "Exchange":
+    async def _send(self, request: dict[str, Any]) -> Exchange:
         if self._app is None:
             await self._start({}, {}, lifespan=False)
         assert self._app
         return self._app.send(request)
 
-    async def _replied(self, exchange: "Exchange") -> dict[str, Any]:
+    async def _replied(self, exchange: Exchange) -> dict[str, Any]:
         response = await exchange.response
         return {
             "status": response.status_code,

@@ -87,7 +87,8 @@ class Running:
             exchange.raised = error
             raise RuntimeError("the app raised") from error
         if not whole:  # nobody is there to miss it
-            await send({"type": "http.response.start", "status": 499}) if not status else None
+            if not status:
+                await send({"type": "http.response.start", "status": 499})
             await send({"type": "http.response.body"})
 
 
