@@ -4,6 +4,7 @@ Nothing gives a 500, and the service does not grow.
 """
 
 import asyncio
+import functools
 import io
 import random
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+import uvloop
 from fastapi import FastAPI
 from PIL import Image
 
@@ -29,22 +31,22 @@ GROWTH = 64 * 2**20  # bytes of resident memory; see `test_broken_uploads`
 BOUNDARY = b"----labserve"
 
 
+async def only_numbers(loop: Any, look_up: Any, host: Any, port: Any, *, flags: int = 0, **options: Any) -> Any:
+    """A loop's look-up, for which names do not exist."""
+    return await look_up(loop, host, port, flags=flags | socket.AI_NUMERICHOST, **options)
+
+
 def sealed_app() -> FastAPI:
-    """The service, in a process that knows no host by name: nothing that is made up here leaves the machine."""
+    """The service, in a process that finds no host and reaches no address: nothing made up here leaves the machine."""
+    from solutions import errors
     from solutions.app import create_app
 
-    found = socket.getaddrinfo
+    async def unreachable(url: str, address: str, limit: int) -> None:
+        raise httpx2.ConnectError(f"{address} is not to be reached from this test")
 
-    def numbers_only(host: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return found(host, *args, **{**options, "flags": socket.AI_NUMERICHOST})
-        except socket.gaierror:
-            return found(host, *args, **options) if host in ("127.0.0.1", "localhost") else refuse(host)
-
-    def refuse(host: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, f"{host}: names are not looked up in this test")
-
-    socket.getaddrinfo = numbers_only
+    errors.get = unreachable
+    for loop in (asyncio.BaseEventLoop, uvloop.Loop):  # uvloop does not ask socket.getaddrinfo
+        loop.getaddrinfo = functools.partialmethod(only_numbers, loop.getaddrinfo)
     return create_app()
 
 
@@ -120,6 +122,12 @@ async def send(url: str, bodies: Iterator[bytes]) -> Counter[int]:
 
         await asyncio.gather(*(one() for _ in range(CLIENTS)))
     return statuses
+
+
+def test_the_service_is_sealed(server: Live) -> None:
+    """Else `localhost` would be found, and 8.8.8.8 reached."""
+    for url, told in {"http://localhost/": "There is no host", "http://8.8.8.8/": "could not be fetched"}.items():
+        assert told in server.client.post("/predict/url", json={"image_url": url}).json()["detail"]
 
 
 def test_broken_uploads(server: Live) -> None:
