@@ -150,7 +150,7 @@ class Host:
         }
         self._logs.attach()
         try:
-            return wire.dumps(await operations[request.pop("do")](**request), keep=self._keep)
+            return wire.dumps({"value": await operations[request.pop("do")](**request)}, keep=self._keep)
         except BaseException as error:  # whatever an answer raises, be it SystemExit, is a result to report
             return wire.dumps({"error": self._told(error)})
 
@@ -158,7 +158,7 @@ class Host:
         self._kept.append(value)
         return len(self._kept) - 1
 
-    async def _call(self, target: Any, args: list[Any], kwargs: dict[str, Any], how: str) -> dict[str, Any]:
+    async def _call(self, target: Any, args: list[Any], kwargs: dict[str, Any], how: str) -> Any:
         """Call, and give the value; with `how` "keep" it stays here, with "spawn" it is a task that begins now."""
         if how == "spawn":
             value: Any = asyncio.create_task(self._value(target, args, kwargs, inspect.isawaitable))
@@ -167,7 +167,7 @@ class Host:
             value = await self._value(
                 target, args, kwargs, inspect.iscoroutine if how == "keep" else inspect.isawaitable
             )
-        return {"value": value if how == "value" else wire.Ref(self._keep(value), type(value).__name__, _shown(value))}
+        return value if how == "value" else wire.Ref(self._keep(value), type(value).__name__, _shown(value))
 
     async def _value(self, target: Any, args: list[Any], kwargs: dict[str, Any], awaited: Callable[[Any], bool]) -> Any:
         found = self._find(target)
@@ -193,9 +193,7 @@ class Host:
             self._modules[name] = assembly.load(self.space, name)
         return self._modules[name]
 
-    async def _start(
-        self, settings: dict[str, Any], state: dict[str, Any], lifespan: bool | list[str]
-    ) -> dict[str, Any]:
+    async def _start(self, settings: dict[str, Any], state: dict[str, Any], lifespan: bool | list[str]) -> None:
         await self._stop_app()
         app = assembly.service(self.space, self.module, **settings)
         for name, value in state.items():
@@ -207,35 +205,29 @@ class Host:
             routers = [self._module(name).router for name in lifespan]
         for router in routers:
             await self._app.enter(router.lifespan_context(app))
-        return {}
 
-    async def _layer(self, target: Any, app: Any, options: dict[str, Any]) -> dict[str, Any]:
+    async def _layer(self, target: Any, app: Any, options: dict[str, Any]) -> None:
         await self._stop_app()
         self._app = Running(self._find(target)(app, **options))
-        return {}
 
     async def _stop_app(self) -> None:
         if self._app:
             await self._app.stop()
             self._app = None
 
-    async def _http(self, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _http(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send the requests at once; replies in their order."""
         sent = [await self._send(request) for request in requests]
-        return {"value": [await self._replied(exchange) for exchange in sent]}
+        return [await self._reply(exchange) for exchange in sent]
 
-    async def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _begin(self, request: dict[str, Any]) -> wire.Ref:
         exchange = await self._send(request)
         await standins.turns(_TURNS)
-        return {"value": wire.Ref(self._keep(exchange), "request", f"{request['method']} {request['url']}")}
+        return wire.Ref(self._keep(exchange), "request", f"{request['method']} {request['url']}")
 
-    async def _leave(self, exchange: Exchange) -> dict[str, Any]:
+    async def _leave(self, exchange: Exchange) -> None:
         exchange.gone.set()
         await standins.turns(_TURNS)
-        return {}
-
-    async def _reply(self, exchange: Exchange) -> dict[str, Any]:
-        return {"value": await self._replied(exchange)}
 
     async def _send(self, request: dict[str, Any]) -> Exchange:
         if self._app is None:
@@ -243,7 +235,7 @@ class Host:
         assert self._app
         return self._app.send(request)
 
-    async def _replied(self, exchange: Exchange) -> dict[str, Any]:
+    async def _reply(self, exchange: Exchange) -> dict[str, Any]:
         response = await exchange.response
         return {
             "status": response.status_code,
@@ -254,17 +246,17 @@ class Host:
             "error": self._told(exchange.raised) if exchange.raised else None,
         }
 
-    async def _records(self) -> dict[str, Any]:
-        return {"value": self._logs.take()}
+    async def _records(self) -> list[dict[str, Any]]:
+        return self._logs.take()
 
-    async def _lines(self) -> dict[str, Any]:
-        return {"value": self._logs.take_lines()}
+    async def _lines(self) -> list[str]:
+        return self._logs.take_lines()
 
-    async def _take_noise(self) -> dict[str, Any]:
+    async def _take_noise(self) -> list[str]:
         gc.collect()  # what nobody awaited is told when it goes
         await standins.turns(_TURNS)
         noise, self._noise = self._noise, []
-        return {"value": noise}
+        return noise
 
     async def _logged(
         self,
@@ -276,11 +268,10 @@ class Host:
         extra: dict[str, Any],
         error: str | None,
         context: dict[str, Any],
-    ) -> dict[str, Any]:
+    ) -> str:
         for variable, value in context.items():
             self._find(variable).set(value)  # in this task alone
-        text = written(self._find(formatter), logger, level, message, args, extra, error)
-        return {"value": text}
+        return written(self._find(formatter), logger, level, message, args, extra, error)
 
     def _told(self, error: BaseException) -> dict[str, Any]:
         """An error as data. `where` is the last line of the student's own that it passed through."""

@@ -237,7 +237,7 @@ class Probe:
         One mapping a record: `levelname`, `message`, `name`, extra fields and so on; `context` has the texts among the
         context variables of that moment, by name.
         """
-        return list(self._outcome(lambda: "the logs", do="logs").value)
+        return list(self._asked(lambda: "the logs", do="logs"))
 
     def lines(self) -> list[str]:
         """What handlers of the student's would have printed on stdout and stderr since the last call."""

@@ -310,7 +310,10 @@ class Web:
         self._look_up, self._connect = socket.getaddrinfo, socket.socket.connect
         self._patches = ExitStack()
         self._patches.enter_context(mock.patch.object(socket, "getaddrinfo", self._answer))
-        dial = lambda sock, address: self._dial(sock, address)  # noqa: E731 - a function, so that it becomes a method
+
+        def dial(sock: socket.socket, address: Any) -> None:  # a plain function becomes a method of the socket
+            self._dial(sock, address)
+
         self._patches.enter_context(mock.patch.object(socket.socket, "connect", dial))
 
     def close(self) -> None:
@@ -326,13 +329,12 @@ class Web:
         """socket.getaddrinfo: numeric hosts as ever, names as given."""
         flags |= socket.AI_NUMERICHOST
         name = host.decode() if isinstance(host, bytes) else host
-        addresses = [name]
         with suppress(socket.gaierror):
             return self._look_up(name, port, family, type, proto, flags)
         name = str(name).rstrip(".").lower()
         self.lookups.append(name)
-        if answers := self._names.get(name):
-            addresses = _several(answers.pop(0) if len(answers) > 1 else answers[0])
+        answers = self._names.get(name) or [name]  # a name that is not known is no number either: it does not exist
+        addresses = _several(answers.pop(0) if len(answers) > 1 else answers[0])
         return [info for address in addresses for info in self._look_up(address, port, family, type, proto, flags)]
 
     def _dial(self, sock: socket.socket, address: Any) -> None:
